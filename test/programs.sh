@@ -1,0 +1,35 @@
+#!/usr/bin/env bash
+# Brings the programs that the end-to-end suites run (npm's `pretest`). As root on a Debian-like machine it installs what is
+# missing; elsewhere it says which suites will be skipped for want of which program. With CI=true a missing program is an error.
+set -euo pipefail
+
+# program:Debian package:the suites that need it
+wanted=(
+  'prometheus:prometheus:test/e2e'
+  'promtool:prometheus:test/e2e'
+)
+
+missing=() packages=()
+for entry in "${wanted[@]}"; do
+  IFS=: read -r program package suites <<<"$entry"
+  command -v "$program" >/dev/null && continue
+  missing+=("$entry")
+  packages+=("$package")
+done
+[ ${#missing[@]} -gt 0 ] || exit 0
+
+if command -v apt-get >/dev/null && [ "$(id -u)" -eq 0 ]; then
+  mapfile -t packages < <(printf '%s\n' "${packages[@]}" | sort -u)
+  echo "Installing for the end-to-end suites: ${packages[*]}"
+  # runlevel 1: the packages' own services stay off
+  export DEBIAN_FRONTEND=noninteractive RUNLEVEL=1
+  apt-get update -qq
+  apt-get install -y -qq --no-install-recommends "${packages[@]}" >/dev/null
+fi
+
+for entry in "${missing[@]}"; do
+  IFS=: read -r program package suites <<<"$entry"
+  command -v "$program" >/dev/null && continue
+  echo "Not found: $program. Skipped for want of it: $suites. On Debian: apt-get install $package" >&2
+  [ "${CI:-}" != true ] || exit 1
+done
