@@ -1,0 +1,193 @@
+import { Router } from '@koa/router';
+import Koa, { type Context } from 'koa';
+import bodyParser from 'koa-bodyparser';
+import type { Logger } from 'pino';
+import { createBoundary } from './boundary.ts';
+import { isFiltering, isSelected, parseFilter } from './filter.ts';
+import type { Fleet } from './fleet.ts';
+import type { Metrics } from './metrics.ts';
+import { renderOpenApi } from './openapi.ts';
+import { Problem } from './problem.ts';
+import { parseReport, sourceOf } from './report.ts';
+import { beginRead, sendPortions, sendShared, toSharedBody } from './respond.ts';
+import { createStatusList } from './statuses.ts';
+import type { Source } from './roster.ts';
+import { toDetail, toReceipt } from './status.ts';
+import type { Store } from './store/store.ts';
+
+export type AppOptions = {
+  readonly fleet: Fleet;
+  readonly store: Store;
+  readonly metrics: Metrics;
+  readonly log: Logger;
+  /** Milliseconds since the epoch. */
+  readonly now: () => number;
+  readonly newRequestId: () => string;
+  /** Different at each start: what validators of this process begin with. */
+  readonly bootId: string;
+  readonly version: string;
+  readonly publicUrl: string | undefined;
+  readonly maxBodyBytes: number;
+  /** True from the signal to stop on: connections are then not kept. */
+  readonly isStopping: () => boolean;
+};
+
+const MAX_DRIFTS_IN_DETAIL = 50;
+
+/** The service over HTTP: every route is in this function. */
+export function createApp(options: AppOptions): Koa {
+  const { fleet, store, metrics, now, maxBodyBytes } = options;
+  const statusList = createStatusList(fleet, options.bootId);
+  const openApi = toSharedBody(renderOpenApi(options.version, options.publicUrl));
+  const app = new Koa();
+  const router = new Router();
+
+  router.post('/api/status', attributeRefusal, requireJson, bodyParser(bodyOptions(maxBodyBytes)), postReport);
+  router.delete('/api/status', deleteMatching);
+  router.get('/api/status/:repo/:server', getDetail);
+  router.delete('/api/status/:repo/:server', deleteOne);
+  router.get('/status.json', getStatusList);
+  router.get('/metrics', getMetrics);
+  router.get('/openapi.json', getOpenApi);
+  router.get('/healthz', getHealth);
+  router.get('/readyz', getReadiness);
+
+  app.use(createBoundary(options));
+  app.use(router.routes());
+  app.use(router.allowedMethods());
+  // what goes wrong after the answer has begun; a reader that leaves early is no error
+  app.on('error', (error: NodeJS.ErrnoException) => {
+    if (error.code !== 'ERR_STREAM_PREMATURE_CLOSE') options.log.error({ err: error }, 'response failed');
+  });
+  return app;
+
+  async function postReport(ctx: Context): Promise<void> {
+    const text = (ctx.request.rawBody ?? '') as string;
+    if (text === '') throw malformed('it is empty');
+    const report = parseReport(ctx.request.body, now());
+    ctx.state.report = report;
+    const accepted = await fleet.submit(report, text.length);
+    metrics.reportAccepted(accepted.result);
+    ctx.state.result = accepted.result;
+    ctx.status = accepted.result === 'created' ? 201 : 200;
+    ctx.type = 'json';
+    ctx.body = `${JSON.stringify(toReceipt(accepted, report.ignored, now()))}\n`;
+  }
+
+  /** Counts a refusal, and notes it with its source where the body tells which one. */
+  async function attributeRefusal(ctx: Context, next: Koa.Next): Promise<void> {
+    try {
+      await next();
+    } catch (error) {
+      const named = sourceOf(ctx.request.body ?? (error as { body?: unknown }).body);
+      const source = named && fleet.find(named.repo, named.server);
+      if (source !== undefined) source.lastRejectedAt = now();
+      ctx.state.report ??= named;
+      throw error;
+    }
+  }
+
+  async function getDetail(ctx: Context): Promise<void> {
+    const { repo, server } = sourceParams(ctx);
+    const detail = await store.detail(repo, server, MAX_DRIFTS_IN_DETAIL);
+    if (detail === null) throw unknownSource(repo, server);
+    const at = now();
+    // another state of the same version is the one that time makes
+    const isStale = at >= detail.snapshot.staleAt;
+    if (!beginRead(ctx, 'json', `${options.bootId}.${detail.id}.${detail.snapshot.version}.${isStale}`)) return;
+    await sendShared(ctx, toSharedBody(`${JSON.stringify(toDetail(detail, at))}\n`));
+  }
+
+  async function deleteOne(ctx: Context): Promise<void> {
+    const { repo, server } = sourceParams(ctx);
+    const source = fleet.find(repo, server);
+    if (source === undefined || (await fleet.remove([source])) === 0) throw unknownSource(repo, server);
+    ctx.status = 204;
+  }
+
+  async function deleteMatching(ctx: Context): Promise<void> {
+    const { dry_run: dryRun, ...selection } = ctx.query;
+    const unknown = Object.keys(selection).filter((name) => !['repo', 'server', 'verdict'].includes(name));
+    if (unknown.length > 0)
+      throw badQuery(`${unknown.join(', ')}: not known here. Use repo, server, verdict and dry_run`);
+    if (
+      Object.values(selection)
+        .flat()
+        .some((text) => text?.includes('${'))
+    ) {
+      throw badQuery('A variable was not filled in ("${"), so it is not clear what to delete');
+    }
+    if (dryRun !== undefined && dryRun !== 'true' && dryRun !== 'false')
+      throw badQuery('dry_run must be true or false');
+    const filter = parseFilter(selection);
+    if (!isFiltering(filter)) throw badQuery('Name what to delete: at least one of repo, server and verdict');
+    const at = now();
+    const matching = fleet.list().filter((source) => isSelected(filter, source, at));
+    // whoever reports in time is not deleted for having been stale
+    const stillMatches = (source: Source): boolean => isSelected(filter, source, now());
+    ctx.body = { deleted: dryRun === 'true' ? matching.length : await fleet.remove(matching, stillMatches) };
+  }
+
+  async function getStatusList(ctx: Context): Promise<void> {
+    await statusList.send(ctx, parseFilter(ctx.query), now());
+  }
+
+  function getMetrics(ctx: Context): void {
+    beginRead(ctx, metrics.contentType);
+    sendPortions(ctx, metrics.render(fleet, now()));
+  }
+
+  async function getOpenApi(ctx: Context): Promise<void> {
+    if (beginRead(ctx, 'json', options.bootId)) await sendShared(ctx, openApi);
+  }
+
+  function getHealth(ctx: Context): void {
+    beginRead(ctx, 'json');
+    ctx.body = { status: 'ok' };
+  }
+
+  async function getReadiness(ctx: Context): Promise<void> {
+    if (options.isStopping()) throw new Problem(503, 'Not ready', 'The service is stopping');
+    await fleet.probe();
+    beginRead(ctx, 'json');
+    ctx.body = { status: 'ready' };
+  }
+}
+
+function bodyOptions(maxBodyBytes: number): bodyParser.Options {
+  return { enableTypes: ['json'], jsonLimit: `${maxBodyBytes}b`, strict: false };
+}
+
+/** `application/json`, whose encoding is UTF-8 by definition. */
+async function requireJson(ctx: Context, next: Koa.Next): Promise<void> {
+  const header = ctx.get('Content-Type');
+  if (header !== 'application/json') {
+    const [type = '', ...parameters] = header.toLowerCase().split(';');
+    const charset = parameters.map((text) => text.trim()).find((text) => text.startsWith('charset='));
+    const isUtf8 = charset === undefined || /^charset="?(utf-8|utf8|us-ascii)"?$/.test(charset);
+    if (type.trim() !== 'application/json' || !isUtf8) {
+      const found = header === '' ? 'there is none' : `it is ${header}`;
+      throw new Problem(415, 'Unsupported media type', `Content-Type must be application/json in UTF-8, but ${found}`, {
+        reason: 'unsupported_media_type',
+      });
+    }
+  }
+  await next();
+}
+
+function malformed(what: string): Problem {
+  return new Problem(400, 'Malformed body', `The body is not JSON: ${what}`, { reason: 'malformed' });
+}
+
+function badQuery(detail: string): Problem {
+  return new Problem(400, 'Bad query', detail);
+}
+
+function unknownSource(repo: string, server: string): Problem {
+  return new Problem(404, 'Unknown source', `No report of server ${server} for repo ${repo} is known`);
+}
+
+function sourceParams(ctx: Context): { repo: string; server: string } {
+  const { repo = '', server = '' } = ctx.params as Record<string, string>;
+  return { repo, server };
+}

@@ -1,0 +1,349 @@
+import { setImmediate as nextTurn } from 'node:timers/promises';
+import { type Advance, type OpenDrift, type Snapshot, advance, lapseUntil } from './ledger.ts';
+import { Problem } from './problem.ts';
+import type { Report } from './report.ts';
+import { type Source, createRoster, keyOf } from './roster.ts';
+import type { Spread } from './spread.ts';
+import type { Change, Outcome, Store } from './store/store.ts';
+
+/** What became of a report, once it is on disk. */
+export type Accepted = {
+  readonly result: Advance['result'] | 'superseded';
+  readonly previous: Snapshot | null;
+  /** What the source now is. */
+  readonly snapshot: Snapshot;
+  readonly opened: readonly string[];
+  readonly closed: readonly OpenDrift[];
+};
+
+/** Whether writes succeed, as far as the last one tells. `since` in milliseconds. */
+export type WriteFailure = { readonly reason: string; readonly since: number };
+
+export type Fleet = {
+  /**
+   * Resolves when the report is on disk and every read shows it.
+   * @param bytes the size of its body, for the limit on what may wait
+   * @throws {Problem} 429 for a new source beyond the limit, 503 when it could not be stored (it then does not appear, save when the
+   *   disk answered too late: then it may)
+   */
+  submit(report: Report, bytes: number): Promise<Accepted>;
+  /**
+   * Forgets the sources for which `isWanted` still holds when their turn comes; resolves with how many, when that is on disk.
+   * @throws {Problem} 503 as `submit`; some may be gone by then
+   */
+  remove(sources: readonly Source[], isWanted?: (source: Source) => boolean): Promise<number>;
+  find(repo: string, server: string): Source | undefined;
+  /** All sources, sorted by repo, then server. The list is never changed afterwards, the sources in it are. */
+  list(): readonly Source[];
+  readonly size: number;
+  /** Grows with every change of any snapshot. */
+  readonly revision: number;
+  readonly spread: Spread;
+  /** Set from a failed write to the next one that succeeds. */
+  readonly failure: WriteFailure | undefined;
+  /**
+   * Tries a write, unless one has just succeeded.
+   * @throws {Problem} 503 naming the reason
+   */
+  probe(): Promise<void>;
+  /** Refuses further work and resolves when all that waits is on disk (or has failed). */
+  drain(): Promise<void>;
+};
+
+export type FleetOptions = {
+  readonly store: Store;
+  /** Milliseconds since the epoch. */
+  readonly now: () => number;
+  readonly staleAfterMs: number;
+  readonly maxSources: number;
+  /** After this long without being on disk, a report is answered with 503. */
+  readonly commitTimeoutMs: number;
+  readonly onCommit: (durationMs: number, reports: number) => void;
+  readonly onStoreError: (operation: string, error: Error) => void;
+};
+
+/** What waits to be committed. */
+type Task = {
+  readonly work:
+    | { readonly report: Report }
+    | { readonly removal: Source; readonly isWanted: (source: Source) => boolean };
+  readonly key: string;
+  readonly bytes: number;
+  readonly waitingSince: number;
+  readonly resolve: (accepted: Accepted) => void;
+  readonly reject: (error: Error) => void;
+};
+
+/** A task whose meaning is settled, on its way to the disk. A change is null where there is nothing to write. */
+type Step = { readonly task: Task; readonly accepted: Accepted; readonly change: Change | null };
+
+const MAX_BATCH = 1000;
+const MAX_WAITING_BYTES = 64 * 1_048_576;
+/** A probe that finds a success this recent does not write again. */
+const PROBE_AFTER_MS = 5000;
+/** Shorter than the probes of an orchestrator are patient. */
+const PROBE_TIMEOUT_MS = 2000;
+
+/**
+ * Holds the newest snapshot of every source and is the only one to write. Reports queue; one commit is in flight at a time, and
+ * all that has arrived meanwhile goes into the next, one report of a source at a time. What a report means is decided when its
+ * batch is made, from what is on disk by then; memory changes only after the commit. Resolves once all stored sources are in memory.
+ * @throws {StoreError} when they cannot be read
+ */
+export async function createFleet(options: FleetOptions): Promise<Fleet> {
+  const { store, now, staleAfterMs, maxSources, commitTimeoutMs, onCommit, onStoreError } = options;
+  const roster = createRoster(await store.load());
+
+  let waiting: Task[] = [];
+  let waitingBytes = 0;
+  let inFlight: readonly Step[] = [];
+  let loop: Promise<void> | undefined;
+  let isDraining = false;
+  let failure: WriteFailure | undefined;
+  let lastSuccessAt = now();
+  let probing: Promise<void> | undefined;
+
+  const watchdog = setInterval(expireWaiting, Math.min(250, commitTimeoutMs));
+  watchdog.unref();
+
+  function enqueue(work: Task['work'], key: string, bytes: number): Promise<Accepted> {
+    if (isDraining) return Promise.reject(unavailable('The service is stopping'));
+    if (waitingBytes + bytes > MAX_WAITING_BYTES)
+      return Promise.reject(unavailable('Too many reports are waiting for the disk'));
+    return new Promise((resolve, reject) => {
+      waiting.push({ work, key, bytes, waitingSince: performance.now(), resolve, reject });
+      waitingBytes += bytes;
+      loop ??= commitAll();
+    });
+  }
+
+  async function commitAll(): Promise<void> {
+    while (waiting.length > 0) {
+      // lets every request that has already arrived join the batch
+      await nextTurn();
+      const steps = nextBatch();
+      const changing = steps.filter((step) => step.change !== null);
+      if (changing.length > 0) await commit(changing);
+      for (const { task, accepted, change } of steps) if (change === null) task.resolve(accepted);
+    }
+    loop = undefined;
+  }
+
+  async function commit(steps: readonly Step[]): Promise<void> {
+    inFlight = steps;
+    const startedAt = performance.now();
+    let outcomes: Outcome[];
+    try {
+      outcomes = await store.commit(steps.map((step) => step.change as Change));
+    } catch (error) {
+      fail('commit', error as Error);
+      for (const { task } of steps) task.reject(unavailable('The report could not be stored', error));
+      return;
+    } finally {
+      inFlight = [];
+    }
+    onCommit(performance.now() - startedAt, steps.length);
+    failure = undefined;
+    lastSuccessAt = now();
+    settle(steps, outcomes);
+  }
+
+  /** Takes from the queue, in order, what can be committed together: one task per source, the others stay. */
+  function nextBatch(): Step[] {
+    const steps: Step[] = [];
+    const later: Task[] = [];
+    const keys = new Set<string>();
+    let newSources = 0;
+    for (const task of waiting) {
+      if (steps.length >= MAX_BATCH || keys.has(task.key)) {
+        later.push(task);
+        continue;
+      }
+      waitingBytes -= task.bytes;
+      keys.add(task.key);
+      const source = roster.find(task.key);
+      if ('removal' in task.work) {
+        if (source === task.work.removal && task.work.isWanted(source)) steps.push(removalStep(task, source));
+        else task.reject(goneAlready());
+      } else if (source !== undefined || roster.size + newSources < maxSources) {
+        if (source === undefined) newSources += 1;
+        steps.push(reportStep(task, task.work.report, source));
+      } else {
+        task.reject(tooManySources(maxSources));
+      }
+    }
+    waiting = later;
+    return steps;
+  }
+
+  function reportStep(task: Task, report: Report, source: Source | undefined): Step {
+    const previous = source?.snapshot ?? null;
+    const advanced = advance(previous, report, now(), staleAfterMs);
+    if (advanced === null) {
+      const snapshot = previous as Snapshot;
+      return { task, accepted: { result: 'superseded', previous, snapshot, opened: [], closed: [] }, change: null };
+    }
+    const { result, next, opened, closed } = advanced;
+    const expected = source === undefined ? null : { id: source.id, version: source.snapshot.version };
+    return {
+      task,
+      accepted: { result, previous, snapshot: next, opened, closed },
+      change: { kind: 'report', expected, advance: advanced, diffs: report.diffs },
+    };
+  }
+
+  function removalStep(task: Task, source: Source): Step {
+    const { snapshot } = source;
+    const at = Math.max(now(), snapshot.receivedAt);
+    return {
+      task,
+      accepted: { result: 'unchanged', previous: snapshot, snapshot, opened: [], closed: snapshot.files },
+      change: {
+        kind: 'removal',
+        expected: { id: source.id, version: snapshot.version },
+        at,
+        closed: snapshot.files,
+        lapse: lapseUntil(snapshot, at),
+      },
+    };
+  }
+
+  function settle(steps: readonly Step[], outcomes: readonly Outcome[]): void {
+    const again: Task[] = [];
+    for (const [index, { task, accepted, change }] of steps.entries()) {
+      const outcome = outcomes[index] as Outcome;
+      if ('conflict' in outcome) {
+        // another process was faster: take what it wrote, and see what the report means after that
+        roster.put(task.key, outcome.conflict);
+        again.push(task);
+        waitingBytes += task.bytes;
+      } else if (change?.kind === 'removal') {
+        roster.put(task.key, null);
+        task.resolve(accepted);
+      } else {
+        const snapshot = counted(accepted.snapshot, outcome.times);
+        roster.put(task.key, { id: outcome.id, snapshot });
+        task.resolve(snapshot === accepted.snapshot ? accepted : { ...accepted, snapshot });
+      }
+    }
+    if (again.length > 0) waiting = [...again, ...waiting];
+  }
+
+  /** Answers what has waited too long. What waits in the queue is taken out; what the disk has not answered may still be stored. */
+  function expireWaiting(): void {
+    const limit = performance.now() - commitTimeoutMs;
+    const isLate = (task: Task): boolean => task.waitingSince < limit;
+    const late = waiting.filter(isLate);
+    const stuck = inFlight.filter((step) => isLate(step.task));
+    inFlight = inFlight.filter((step) => !isLate(step.task));
+    if (late.length === 0 && stuck.length === 0) return;
+    const error = new Error(`no answer from the store within ${commitTimeoutMs / 1000} s`);
+    fail('commit', error);
+    waiting = waiting.filter((task) => !isLate(task));
+    for (const task of late) {
+      waitingBytes -= task.bytes;
+      task.reject(unavailable('The store did not answer in time; the report was not stored', error));
+    }
+    for (const { task } of stuck) {
+      task.reject(unavailable('The store did not answer in time; the report may still be stored', error));
+    }
+  }
+
+  function fail(operation: string, error: Error): void {
+    failure = { reason: error.message, since: failure?.since ?? now() };
+    onStoreError(operation, error);
+  }
+
+  async function tryWrite(): Promise<void> {
+    try {
+      await within(store.ready(), Math.min(commitTimeoutMs, PROBE_TIMEOUT_MS));
+      failure = undefined;
+      lastSuccessAt = now();
+    } catch (error) {
+      fail('ready', error as Error);
+      throw unavailable(`Writing fails: ${(error as Error).message}`, error);
+    } finally {
+      probing = undefined;
+    }
+  }
+
+  return {
+    submit: (report, bytes) => enqueue({ report }, keyOf(report.repo, report.server), bytes),
+
+    async remove(sources, isWanted = () => true) {
+      const results = await Promise.allSettled(
+        sources.map((source) => enqueue({ removal: source, isWanted }, source.key, 0)),
+      );
+      for (const result of results) {
+        if (result.status === 'rejected' && !(result.reason instanceof Problem && result.reason.status === 404)) {
+          throw result.reason;
+        }
+      }
+      return results.filter((result) => result.status === 'fulfilled').length;
+    },
+
+    find: (repo, server) => roster.find(keyOf(repo, server)),
+    list: () => roster.list(),
+    spread: roster.spread,
+    get size() {
+      return roster.size;
+    },
+    get revision() {
+      return roster.revision;
+    },
+    get failure() {
+      return failure;
+    },
+
+    async probe() {
+      if (isDraining) throw unavailable('The service is stopping');
+      if (failure === undefined && now() - lastSuccessAt < PROBE_AFTER_MS) return;
+      probing ??= tryWrite();
+      await probing;
+    },
+
+    async drain() {
+      isDraining = true;
+      await loop;
+      clearInterval(watchdog);
+    },
+  };
+}
+
+/** Fills in what the store has counted. */
+function counted(snapshot: Snapshot, times: readonly number[]): Snapshot {
+  if (times.length === 0) return snapshot;
+  let next = 0;
+  const files = snapshot.files.map((drift) => {
+    if (drift.times !== 0) return drift;
+    const count = times[next] ?? 1;
+    next += 1;
+    return { ...drift, times: count };
+  });
+  return { ...snapshot, files };
+}
+
+function unavailable(detail: string, cause?: unknown): Problem {
+  return new Problem(503, 'Store unavailable', detail, {
+    reason: 'store_unavailable',
+    headers: { 'Retry-After': '5' },
+    cause,
+  });
+}
+
+function goneAlready(): Problem {
+  return new Problem(404, 'Not found', 'The source is gone already');
+}
+
+function tooManySources(maxSources: number): Problem {
+  return new Problem(429, 'Too many sources', `All ${maxSources} sources (MAX_SOURCES) are taken; known ones go on`, {
+    reason: 'too_many_sources',
+  });
+}
+
+function within<T>(promise: Promise<T>, ms: number): Promise<T> {
+  return new Promise((resolve, reject) => {
+    const timer = setTimeout(() => reject(new Error(`no answer from the store within ${ms / 1000} s`)), ms);
+    promise.then(resolve, reject).finally(() => clearTimeout(timer));
+  });
+}

@@ -1,0 +1,118 @@
+import { randomUUID } from 'node:crypto';
+import { readFileSync } from 'node:fs';
+import { parseArgs } from 'node:util';
+import pino from 'pino';
+import { createApp } from './app.ts';
+import { type Config, ConfigError, HELP, parseConfig } from './config.ts';
+import { createFleet } from './fleet.ts';
+import { startHousekeeping } from './housekeeping.ts';
+import { listen } from './listen.ts';
+import { createMetrics } from './metrics.ts';
+import { openSqlite } from './store/sqlite.ts';
+import { StoreError } from './store/store.ts';
+
+const NAME = 'gitops-status-server';
+const COMMIT_TIMEOUT_MS = 10_000;
+/** Less than what is promised: after it the process ends, whatever still hangs. */
+const STOP_TIMEOUT_MS = 9_500;
+
+const { version } = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')) as {
+  version: string;
+};
+
+await main();
+
+async function main(): Promise<void> {
+  try {
+    const { values } = parseArgs({
+      options: { help: { type: 'boolean', short: 'h' }, version: { type: 'boolean', short: 'v' } },
+    });
+    if (values.help) process.stdout.write(HELP);
+    else if (values.version) process.stdout.write(`${NAME} ${version}\n`);
+    else await run(parseConfig(process.env));
+  } catch (error) {
+    if (error instanceof ConfigError) exit(2, `wrong configuration\n  ${error.problems.join('\n  ')}`);
+    if ((error as { code?: string }).code?.startsWith('ERR_PARSE_ARGS'))
+      exit(2, `${(error as Error).message}. See --help`);
+    if (error instanceof StoreError) exit(1, error.message);
+    if ((error as { syscall?: string }).syscall === 'listen') exit(1, `cannot listen: ${(error as Error).message}`);
+    throw error;
+  }
+}
+
+async function run(config: Config): Promise<void> {
+  const destination = pino.destination({ dest: 1, minLength: 4096, periodicFlush: 500, sync: false });
+  const log = pino({ level: config.logLevel, base: null, timestamp: pino.stdTimeFunctions.isoTime }, destination);
+  const startedAt = performance.now();
+  const now = Date.now;
+  let isStopping = false;
+
+  const store = await openSqlite(config.dataDir);
+  const metrics = createMetrics({ version, store: store.name });
+  const fleet = await createFleet({
+    store,
+    now,
+    staleAfterMs: config.staleAfterMs,
+    maxSources: config.maxSources,
+    commitTimeoutMs: COMMIT_TIMEOUT_MS,
+    onCommit: metrics.commitDone,
+    onStoreError(operation, error) {
+      metrics.storeFailed(operation);
+      log.error({ operation, err: error }, 'the store failed');
+    },
+  });
+  const housekeeping = startHousekeeping({ fleet, store, config, now, metrics, log });
+  const app = createApp({
+    fleet,
+    store,
+    metrics,
+    log,
+    now,
+    newRequestId: randomUUID,
+    bootId: randomUUID().slice(0, 8),
+    version,
+    publicUrl: config.publicUrl,
+    maxBodyBytes: config.maxBodyBytes,
+    isStopping: () => isStopping,
+  });
+  const server = await listen(app.callback(), config);
+
+  const loadMs = Math.round(performance.now() - startedAt);
+  log.info(
+    { data_dir: config.dataDir, store: store.name, sources: fleet.size, ms: loadMs },
+    `data is in ${config.dataDir}`,
+  );
+  log.warn('access control is off: whoever reaches the port can report, read and delete');
+  log.info({ port: server.port, version, node: process.version }, `listening on ${server.url}`);
+  log.flush();
+
+  process.on('SIGTERM', stop);
+  process.on('SIGINT', stop);
+
+  function stop(signal: NodeJS.Signals): void {
+    if (isStopping) process.exit(128 + (signal === 'SIGINT' ? 2 : 15));
+    isStopping = true;
+    log.info({ signal }, 'stopping');
+    setTimeout(() => finish(1, 'stopped before everything had finished'), STOP_TIMEOUT_MS).unref();
+    void close();
+  }
+
+  async function close(): Promise<void> {
+    await server.close();
+    housekeeping.stop();
+    await fleet.drain();
+    await store.close();
+    finish(0, 'stopped');
+  }
+
+  function finish(code: number, message: string): void {
+    log.info(message);
+    destination.flushSync();
+    process.exit(code);
+  }
+}
+
+function exit(code: number, message: string): never {
+  process.stderr.write(`${NAME}: ${message}\n`);
+  process.exit(code);
+}

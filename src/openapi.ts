@@ -1,0 +1,261 @@
+import { reportSchema } from './report.ts';
+
+const problem = (description: string) => ({
+  description,
+  content: { 'application/problem+json': { schema: { $ref: '#/components/schemas/Problem' } } },
+});
+const json = (description: string, schema: object, example?: unknown) => ({
+  description,
+  content: { 'application/json': { schema, ...(example === undefined ? {} : { example }) } },
+});
+const ref = (name: string) => ({ $ref: `#/components/schemas/${name}` });
+const list = (name: string) => ({ type: 'array', items: ref(name) });
+const string = { type: 'string' };
+const integer = { type: 'integer', minimum: 0 };
+const instant = { type: 'string', format: 'date-time' };
+const nullable = (schema: { type: string }) => ({ ...schema, type: [schema.type, 'null'] });
+const strings = { type: 'array', items: string };
+const names = { type: 'array', items: object({ name: string }) };
+const verdict = { type: 'string', enum: ['SYNCED', 'OUT_OF_SYNC', 'STALE'] };
+const syncStatus = { type: 'string', enum: ['SYNCED', 'OUT_OF_SYNC'] };
+
+/** All properties required, none besides: what the service sends is exactly this. */
+function object(properties: Record<string, object>, description?: string) {
+  return {
+    type: 'object',
+    ...(description === undefined ? {} : { description }),
+    required: Object.keys(properties),
+    properties,
+    additionalProperties: false,
+  };
+}
+
+const sourceFields = {
+  repo: string,
+  server: string,
+  sync_status: syncStatus,
+  drift_count: integer,
+  last_check: { ...instant, description: 'As posted.' },
+  commit: nullable(string),
+  pipeline_url: nullable(string),
+  verdict,
+  out_of_sync: { type: 'integer', enum: [0, 1], description: '0 only when SYNCED and not stale.' },
+  stale: { type: 'boolean' },
+  status_since: instant,
+  received_at: instant,
+  stale_at: instant,
+  files_text: { type: 'string', description: 'The names, joined by ", ".' },
+};
+
+const schemas = {
+  Report: reportSchema,
+  Receipt: object({
+    repo: string,
+    server: string,
+    result: {
+      type: 'string',
+      enum: ['created', 'changed', 'unchanged', 'superseded'],
+      description: 'superseded: a report with a newer last_check is kept, and nothing was stored.',
+    },
+    verdict,
+    previous_status: { type: ['string', 'null'], enum: ['SYNCED', 'OUT_OF_SYNC', null] },
+    drift_count: integer,
+    opened: { ...strings, description: 'Files that differ since this report.' },
+    closed: { ...strings, description: 'Files that no longer differ since this report.' },
+    status_since: instant,
+    stale_at: { ...instant, description: 'Without another report the source is STALE from then on.' },
+    ignored: { ...strings, description: 'Posted fields that are not part of the contract.' },
+  }),
+  Source: object({ ...sourceFields, files: { ...names, description: 'Files that differ.' } }),
+  SourceDetail: object({
+    ...sourceFields,
+    first_seen: instant,
+    files: {
+      type: 'array',
+      items: object({
+        name: string,
+        since: instant,
+        times_drifted: { type: 'integer', minimum: 1, description: 'Drifts of this file so far, this one included.' },
+        diff: nullable(string),
+      }),
+    },
+    drifts: {
+      type: 'array',
+      description: 'Open drifts, then the newest closed ones.',
+      items: object({
+        name: string,
+        opened_at: instant,
+        closed_at: nullable(instant),
+        duration_seconds: { type: 'number', minimum: 0 },
+      }),
+    },
+  }),
+  Deleted: object({ deleted: integer }),
+  Health: object({ status: string }),
+  Problem: {
+    type: 'object',
+    description: 'RFC 9457.',
+    required: ['type', 'title', 'status', 'detail', 'request_id'],
+    properties: {
+      type: string,
+      title: string,
+      status: { type: 'integer' },
+      detail: string,
+      request_id: string,
+      errors: {
+        type: 'array',
+        description: 'With 422: every broken rule, with a JSON Pointer (RFC 6901) into the body.',
+        items: object({ pointer: string, detail: string }),
+      },
+    },
+  },
+};
+
+const filter = (name: string, what: string) => ({
+  name,
+  in: 'query',
+  description: `${what}: a comma list or a repeated key; empty and * mean all.`,
+  schema: string,
+});
+const filters = [filter('repo', 'Repos'), filter('server', 'Servers'), filter('verdict', 'Verdicts')];
+const pathParameters = ['repo', 'server'].map((name) => ({
+  name,
+  in: 'path',
+  required: true,
+  description: 'Percent-encoded: acme%2Fweb.',
+  schema: string,
+}));
+
+const exampleReport = {
+  repo: 'rsyslog',
+  server: 'rsyslog-lab',
+  sync_status: 'OUT_OF_SYNC',
+  drift_count: 2,
+  files: [{ name: 'rsyslog.conf' }, { name: 'rsyslog.d/30-lab.conf' }],
+  last_check: '2026-04-21T10:32:15Z',
+};
+const exampleReceipt = {
+  repo: 'rsyslog',
+  server: 'rsyslog-lab',
+  result: 'created',
+  verdict: 'OUT_OF_SYNC',
+  previous_status: null,
+  drift_count: 2,
+  opened: ['rsyslog.conf', 'rsyslog.d/30-lab.conf'],
+  closed: [],
+  status_since: '2026-04-21T10:32:16.204Z',
+  stale_at: '2026-04-21T10:42:15.000Z',
+  ignored: [],
+};
+const exampleSource = {
+  ...exampleReport,
+  commit: null,
+  pipeline_url: null,
+  verdict: 'OUT_OF_SYNC',
+  out_of_sync: 1,
+  stale: false,
+  status_since: '2026-04-21T10:32:16.204Z',
+  received_at: '2026-04-21T10:32:16.204Z',
+  stale_at: '2026-04-21T10:42:15.000Z',
+  files_text: 'rsyslog.conf, rsyslog.d/30-lab.conf',
+};
+
+const paths = {
+  '/api/status': {
+    post: {
+      summary: 'Report what a check found',
+      description: 'Any 2xx means: it is on disk, and the next read shows it.',
+      requestBody: {
+        required: true,
+        content: { 'application/json': { schema: ref('Report'), example: exampleReport } },
+      },
+      responses: {
+        200: json('The source was known.', ref('Receipt'), { ...exampleReceipt, result: 'unchanged', opened: [] }),
+        201: json('First report of the source.', ref('Receipt'), exampleReceipt),
+        400: problem('Not JSON.'),
+        413: problem('Larger than MAX_BODY_BYTES.'),
+        415: problem('Not application/json.'),
+        422: problem('JSON, but rules are broken: each is in errors.'),
+        429: problem('A new source beyond MAX_SOURCES; known ones go on.'),
+        503: problem('Not stored: the store cannot write now. See Retry-After.'),
+      },
+    },
+    delete: {
+      summary: 'Forget all sources that match',
+      parameters: [
+        ...filters,
+        {
+          name: 'dry_run',
+          in: 'query',
+          description: 'true: only count.',
+          schema: { type: 'string', enum: ['true', 'false'] },
+        },
+      ],
+      responses: {
+        200: json('How many.', ref('Deleted'), { deleted: 3 }),
+        400: problem('No filter, or an unknown one.'),
+      },
+    },
+  },
+  '/api/status/{repo}/{server}': {
+    parameters: pathParameters,
+    get: {
+      summary: 'One source in full, with diffs and its last drifts',
+      responses: { 200: json('The source.', ref('SourceDetail')), 404: problem('Unknown source.') },
+    },
+    delete: {
+      summary: 'Forget a source; its history stays until HISTORY_RETENTION',
+      responses: { 204: { description: 'Forgotten.' }, 404: problem('Unknown source.') },
+    },
+  },
+  '/status.json': {
+    get: {
+      summary: 'All sources, one flat object each',
+      parameters: filters,
+      responses: {
+        200: json('Sorted by repo, then server.', list('Source'), [exampleSource]),
+        304: { description: 'As the If-None-Match says.' },
+      },
+    },
+  },
+  '/metrics': {
+    get: {
+      summary: 'Metrics for Prometheus',
+      responses: { 200: { description: 'Text format 0.0.4.', content: { 'text/plain': { schema: string } } } },
+    },
+  },
+  '/healthz': {
+    get: {
+      summary: 'Whether the process serves',
+      responses: { 200: json('It does.', ref('Health'), { status: 'ok' }) },
+    },
+  },
+  '/readyz': {
+    get: {
+      summary: 'Whether a report would be stored now',
+      responses: {
+        200: json('It would.', ref('Health'), { status: 'ready' }),
+        503: problem('It would not; detail says why.'),
+      },
+    },
+  },
+  '/openapi.json': {
+    get: { summary: 'This document', responses: { 200: json('OpenAPI 3.1.', { type: 'object' }) } },
+  },
+};
+
+/** The OpenAPI 3.1 document as JSON text. */
+export function renderOpenApi(version: string, publicUrl: string | undefined): string {
+  return JSON.stringify({
+    openapi: '3.1.0',
+    info: {
+      title: 'gitops-status-server',
+      version,
+      license: { name: 'Apache-2.0', identifier: 'Apache-2.0' },
+      description: 'Whether what CI configured on servers still equals Git.',
+    },
+    servers: [{ url: publicUrl ?? '/' }],
+    paths,
+    components: { schemas },
+  });
+}

@@ -1,0 +1,294 @@
+import type { ErrorObject } from 'ajv';
+import { Ajv2020 } from 'ajv/dist/2020.js';
+import type { FromSchema } from 'json-schema-to-ts';
+import { parseInstant } from './instant.ts';
+import { Problem, type Violation } from './problem.ts';
+
+const MAX_FILES = 10_000;
+const MAX_DIFF_BYTES = 16_384;
+const MAX_AHEAD_MS = 5 * 60_000;
+/** Where one rule is broken in many places, so many are listed and the rest counted: a bad body must not make a huge answer. */
+const MAX_PLACES_PER_RULE = 100;
+const MAX_IGNORED = 100;
+
+const KEY = '^[A-Za-z0-9][A-Za-z0-9._:/@-]*$';
+const KEY_DESCRIPTION = '1 to 200 characters of A-Z a-z 0-9 . _ : / @ - that begin with a letter or digit';
+
+/**
+ * The body of `POST /api/status`: this one schema validates, gives {@link Body} and stands in `/openapi.json`.
+ * Each description completes the sentence "must be …", which is what a 422 says. Rules across fields are in {@link crossRules}.
+ */
+export const reportSchema = {
+  type: 'object',
+  description: 'a JSON object: what one check of one server against one repo found',
+  required: ['repo', 'server', 'sync_status', 'drift_count', 'files', 'last_check'],
+  properties: {
+    repo: { type: 'string', minLength: 1, maxLength: 200, pattern: KEY, description: KEY_DESCRIPTION },
+    server: { type: 'string', minLength: 1, maxLength: 200, pattern: KEY, description: KEY_DESCRIPTION },
+    sync_status: { type: 'string', enum: ['SYNCED', 'OUT_OF_SYNC'], description: 'SYNCED or OUT_OF_SYNC' },
+    drift_count: { type: 'integer', minimum: 0, description: 'a whole number, the length of files' },
+    files: {
+      type: 'array',
+      maxItems: MAX_FILES,
+      description: 'a list of at most 10,000 objects, one for each file that differs; empty exactly when SYNCED',
+      items: {
+        type: 'object',
+        description: 'an object such as {"name": "etc/motd"}',
+        required: ['name'],
+        properties: {
+          name: {
+            type: 'string',
+            minLength: 1,
+            maxLength: 1024,
+            pattern: String.raw`^[^\p{Cc}\p{Cs}]*$`,
+            description: '1 to 1,024 characters without control characters, and no name twice',
+          },
+          diff: {
+            type: 'string',
+            description: 'text; beyond 16 KiB it is cut at a line and marked as cut',
+          },
+        },
+      },
+    },
+    last_check: {
+      type: 'string',
+      format: 'date-time',
+      maxLength: 64,
+      description:
+        'an ISO 8601 / RFC 3339 time with a zone, such as 2026-04-21T10:32:15Z, at most 5 minutes ahead of the clock here',
+    },
+    stale_after_seconds: {
+      type: 'integer',
+      minimum: 1,
+      maximum: 31_536_000,
+      description: 'a whole number from 1 to 31,536,000: the source is STALE so long after last_check',
+    },
+    commit: {
+      type: 'string',
+      pattern: '^[0-9A-Za-z._/-]{1,64}$',
+      description: 'a Git revision: 1 to 64 characters of 0-9 A-Z a-z . _ / -',
+    },
+    pipeline_url: {
+      type: 'string',
+      format: 'uri',
+      maxLength: 2048,
+      description: 'an http or https URL of at most 2,048 characters',
+    },
+  },
+} as const;
+
+type Body = FromSchema<typeof reportSchema>;
+
+/** A report that keeps every rule. */
+export type Report = {
+  readonly repo: string;
+  readonly server: string;
+  readonly syncStatus: 'SYNCED' | 'OUT_OF_SYNC';
+  /** Names of the files that differ, unique, in the order in which they were posted. */
+  readonly files: readonly string[];
+  /** As posted. */
+  readonly lastCheck: string;
+  readonly lastCheckMs: number;
+  readonly staleAfterMs: number | undefined;
+  readonly commit: string | null;
+  readonly pipelineUrl: string | null;
+  /** Name → diff, for the files that came with one; at most 16 KiB each. Null when none did. */
+  readonly diffs: Readonly<Record<string, string>> | null;
+  /** Posted fields that the contract does not know. */
+  readonly ignored: readonly string[];
+};
+
+const ajv = new Ajv2020({ allErrors: true, verbose: true, strict: true, formats: {} });
+ajv.addFormat('date-time', (text: string) => !Number.isNaN(parseInstant(text)));
+ajv.addFormat('uri', (text: string) => /^https?:\/\/[^\s\p{Cc}]+$/iu.test(text) && URL.canParse(text));
+const isBody = ajv.compile<Body>(reportSchema);
+
+const BODY_FIELDS = new Set(Object.keys(reportSchema.properties));
+const FILE_FIELDS = new Set(Object.keys(reportSchema.properties.files.items.properties));
+
+/**
+ * Parses the JSON value that a check posted.
+ * @param now the service's clock, milliseconds
+ * @throws {Problem} 422 with every broken rule
+ */
+export function parseReport(value: unknown, now: number): Report {
+  const tooMany = tooManyFiles(value);
+  // a list that is too long is refused for its length alone: looking into it would cost more than it tells
+  if (!isBody(tooMany ? { ...(value as object), files: [] } : value) || tooMany) {
+    throw invalid([...explain(isBody.errors ?? []), ...(tooMany ? [tooMany] : []), ...crossRules(value, now)]);
+  }
+  const body = value as Body;
+  const violations = crossRules(body, now);
+  if (violations.length > 0) throw invalid(violations);
+  const { stale_after_seconds: staleAfter } = body;
+  return {
+    repo: body.repo,
+    server: body.server,
+    syncStatus: body.sync_status,
+    files: body.files.map((file) => file.name),
+    lastCheck: body.last_check,
+    lastCheckMs: parseInstant(body.last_check),
+    staleAfterMs: staleAfter === undefined ? undefined : staleAfter * 1000,
+    commit: body.commit ?? null,
+    pipelineUrl: body.pipeline_url ?? null,
+    diffs: diffsOf(body),
+    ignored: ignoredFields(body),
+  };
+}
+
+/** The source that an unusable body speaks of, as far as it can be read: a refusal is then shown with its source. */
+export function sourceOf(body: unknown): { repo: string; server: string } | undefined {
+  let repo: unknown;
+  let server: unknown;
+  if (typeof body === 'string') {
+    repo = /"repo"\s*:\s*"([^"\\]{1,200})"/.exec(body)?.[1];
+    server = /"server"\s*:\s*"([^"\\]{1,200})"/.exec(body)?.[1];
+  } else if (isRecord(body)) {
+    ({ repo, server } = body);
+  }
+  return typeof repo === 'string' && typeof server === 'string' ? { repo, server } : undefined;
+}
+
+function invalid(violations: readonly Violation[]): Problem {
+  const [first] = violations;
+  const more = violations.length > 1 ? ` (and ${violations.length - 1} more, see errors)` : '';
+  return new Problem(422, 'Invalid report', `${first?.pointer || 'the body'} ${first?.detail}${more}`, {
+    reason: 'invalid',
+    errors: violations,
+  });
+}
+
+function tooManyFiles(value: unknown): Violation | undefined {
+  if (!isRecord(value) || !Array.isArray(value.files) || value.files.length <= MAX_FILES) return undefined;
+  return {
+    pointer: '/files',
+    detail: `must be ${reportSchema.properties.files.description}, but has ${value.files.length}`,
+  };
+}
+
+/** The rules that tie fields to each other and to the clock. Each looks only at fields that are of the right type. */
+function crossRules(value: unknown, now: number): Violation[] {
+  const violations: Violation[] = [];
+  if (!isRecord(value)) return violations;
+  const { sync_status: status, drift_count: count, files, last_check: lastCheck } = value;
+  if (Array.isArray(files) && files.length <= MAX_FILES) {
+    if (typeof count === 'number' && Number.isInteger(count) && count >= 0 && count !== files.length) {
+      violations.push({
+        pointer: '/drift_count',
+        detail: `must be the length of files (${files.length}), but is ${count}`,
+      });
+    }
+    if (status === 'SYNCED' && files.length > 0) {
+      violations.push({
+        pointer: '/files',
+        detail: `must be empty when sync_status is SYNCED, but has ${files.length}`,
+      });
+    }
+    if (status === 'OUT_OF_SYNC' && files.length === 0) {
+      violations.push({ pointer: '/files', detail: 'must name at least one file when sync_status is OUT_OF_SYNC' });
+    }
+    if (files.length > 1) violations.push(...repeatedNames(files));
+  }
+  if (typeof lastCheck === 'string') {
+    const aheadMs = parseInstant(lastCheck) - now;
+    if (aheadMs > MAX_AHEAD_MS) {
+      violations.push({
+        pointer: '/last_check',
+        detail: `must be at most 5 minutes ahead of the clock here, but is ${Math.ceil(aheadMs / 1000)} seconds ahead: check the clock of the machine that ran the check`,
+      });
+    }
+  }
+  return violations;
+}
+
+function repeatedNames(files: readonly unknown[]): Violation[] {
+  const violations: Violation[] = [];
+  const seen = new Map<unknown, number>();
+  for (const [index, file] of files.entries()) {
+    const name = isRecord(file) ? file.name : undefined;
+    if (typeof name !== 'string') continue;
+    const first = seen.get(name);
+    if (first === undefined) seen.set(name, index);
+    else violations.push({ pointer: `/files/${index}/name`, detail: `must not repeat the name of /files/${first}` });
+  }
+  return capped(violations, 'name repeats another');
+}
+
+function explain(errors: readonly ErrorObject[]): Violation[] {
+  const byRule = new Map<string, Violation[]>();
+  for (const error of errors) {
+    const rule = byRule.get(error.schemaPath) ?? [];
+    byRule.set(error.schemaPath, rule);
+    // past the limit only the number counts
+    rule.push(rule.length < MAX_PLACES_PER_RULE ? toViolation(error) : { pointer: '', detail: '' });
+  }
+  return [...byRule.values()].flatMap((rule) => capped(rule, 'the same rule is broken'));
+}
+
+function toViolation({ keyword, instancePath, params, parentSchema, data }: ErrorObject): Violation {
+  if (keyword === 'required') return { pointer: `${instancePath}/${params.missingProperty}`, detail: 'is required' };
+  let found: string;
+  if (keyword === 'type') found = `is ${typeName(data)}`;
+  else if (keyword === 'minLength' || keyword === 'maxLength') found = `has ${[...(data as string)].length} characters`;
+  else found = `is ${preview(data)}`;
+  return { pointer: instancePath, detail: `must be ${parentSchema?.description}, but ${found}` };
+}
+
+function capped(violations: Violation[], what: string): Violation[] {
+  const more = violations.length - MAX_PLACES_PER_RULE;
+  if (more <= 0) return violations;
+  return [...violations.slice(0, MAX_PLACES_PER_RULE), { pointer: '/files', detail: `${what} in ${more} more places` }];
+}
+
+function typeName(value: unknown): string {
+  if (value === null) return 'null';
+  if (Array.isArray(value)) return 'a list';
+  if (typeof value === 'number') return `the number ${value}`;
+  return typeof value === 'object' ? 'an object' : `a ${typeof value}`;
+}
+
+function preview(value: unknown): string {
+  const text = JSON.stringify(value);
+  return text.length > 80 ? `${text.slice(0, 80)}…` : text;
+}
+
+function diffsOf(body: Body): Record<string, string> | null {
+  let diffs: Record<string, string> | null = null;
+  for (const { name, diff } of body.files) {
+    if (diff === undefined) continue;
+    // without a prototype, so that a file may be called __proto__
+    diffs ??= Object.create(null) as Record<string, string>;
+    diffs[name] = cutDiff(diff);
+  }
+  return diffs;
+}
+
+/** At most {@link MAX_DIFF_BYTES} of UTF-8, whole lines, the last of which then says what is missing. */
+function cutDiff(diff: string): string {
+  const bytes = Buffer.from(diff.toWellFormed());
+  if (bytes.length <= MAX_DIFF_BYTES) return bytes.toString();
+  const room = MAX_DIFF_BYTES - 64;
+  const lineEnd = bytes.lastIndexOf(0x0a, room - 1) + 1;
+  // a first line longer than all the room is cut between two characters
+  const end = lineEnd > 0 ? lineEnd : characterEnd(bytes, room);
+  return `${bytes.toString('utf8', 0, end)}${lineEnd > 0 ? '' : '\n'}[cut: ${bytes.length - end} more bytes]\n`;
+}
+
+function characterEnd(bytes: Buffer, room: number): number {
+  let end = room;
+  while (((bytes[end] ?? 0) & 0xc0) === 0x80) end -= 1;
+  return end;
+}
+
+function ignoredFields(body: Body): string[] {
+  const ignored = new Set<string>();
+  for (const name in body) if (!BODY_FIELDS.has(name)) ignored.add(name);
+  for (const file of body.files) {
+    for (const name in file) if (!FILE_FIELDS.has(name)) ignored.add(`files[].${name}`);
+  }
+  return [...ignored].slice(0, MAX_IGNORED);
+}
+
+function isRecord(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}

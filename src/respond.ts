@@ -1,0 +1,67 @@
+import { Readable } from 'node:stream';
+import { setImmediate as nextTurn } from 'node:timers/promises';
+import { promisify } from 'node:util';
+import { constants, createGzip, gzip } from 'node:zlib';
+import type { Context } from 'koa';
+
+const gzipAsync = promisify(gzip);
+/** Most of the gain for a fraction of the time: a scrape every few seconds must not cost a core. */
+const GZIP = { level: constants.Z_BEST_SPEED };
+const MIN_GZIP_BYTES = 1024;
+
+/** A body that many readers share, with its gzip twin once somebody has asked for that. */
+export type SharedBody = { readonly plain: Buffer; gzipped: Promise<Buffer> | undefined };
+
+export function toSharedBody(text: string): SharedBody {
+  return { plain: Buffer.from(text), gzipped: undefined };
+}
+
+/**
+ * Begins the answer to a read: 200, its type, its validator.
+ * @param etag identifies the state that is shown, without quotes; weak, because gzip and plain text share it
+ * @returns false when the client has this state already; then the answer is 304 and complete
+ */
+export function beginRead(ctx: Context, type: string, etag?: string): boolean {
+  ctx.status = 200;
+  ctx.type = type;
+  ctx.set('Cache-Control', 'no-cache');
+  ctx.vary('Accept-Encoding');
+  if (etag === undefined) return true;
+  ctx.set('ETag', `W/"${etag}"`);
+  if (!ctx.fresh) return true;
+  ctx.status = 304;
+  return false;
+}
+
+export async function sendShared(ctx: Context, body: SharedBody): Promise<void> {
+  if (body.plain.length >= MIN_GZIP_BYTES && wantsGzip(ctx)) {
+    body.gzipped ??= gzipAsync(body.plain, GZIP);
+    ctx.set('Content-Encoding', 'gzip');
+    ctx.body = await body.gzipped;
+  } else {
+    ctx.body = body.plain;
+  }
+}
+
+/** Sends portions as they are rendered. Between two of them the event loop is free for others. */
+export function sendPortions(ctx: Context, portions: AsyncIterable<string> | Iterable<string>): void {
+  const stream = Readable.from(paced(portions), { objectMode: false, highWaterMark: 262_144 });
+  if (wantsGzip(ctx)) {
+    ctx.set('Content-Encoding', 'gzip');
+    // an error or a reader that goes away ends both
+    ctx.body = stream.compose(createGzip(GZIP));
+  } else {
+    ctx.body = stream;
+  }
+}
+
+async function* paced(portions: AsyncIterable<string> | Iterable<string>): AsyncGenerator<Buffer> {
+  for await (const portion of portions) {
+    if (portion !== '') yield Buffer.from(portion);
+    await nextTurn();
+  }
+}
+
+function wantsGzip(ctx: Context): boolean {
+  return ctx.acceptsEncodings('gzip', 'identity') === 'gzip';
+}

@@ -1,0 +1,118 @@
+import type { Snapshot } from './ledger.ts';
+import { type Spread, createSpread } from './spread.ts';
+import type { StoredSource } from './store/store.ts';
+
+/** One (repo, server). The object stays the same for as long as the source lives; its snapshot is replaced. */
+export type Source = {
+  /** Sorts by repo, then server: a line feed comes before every character that these may have. */
+  readonly key: string;
+  readonly id: number;
+  snapshot: Snapshot;
+  /** When a report of this source was last refused, milliseconds; 0 if none was. Not stored. */
+  lastRejectedAt: number;
+  isRemoved: boolean;
+  /** What the views have rendered of it: the JSON row of this snapshot and whether that says STALE; the metric labels. */
+  row: string | undefined;
+  rowIsStale: boolean;
+  labels: string | undefined;
+};
+
+/** All living sources, by name and in order. */
+export type Roster = {
+  readonly size: number;
+  /** Grows with every change. */
+  readonly revision: number;
+  readonly spread: Spread;
+  find(key: string): Source | undefined;
+  /** Sorted by repo, then server. The list is never changed afterwards, the sources in it are. */
+  list(): readonly Source[];
+  /** Adds the source or gives it its new snapshot; another id is another life. Null removes it. */
+  put(key: string, stored: StoredSource | null): void;
+};
+
+/** News are merged into the sorted list in portions, so that no single reader has to sort very many. */
+const MERGE_AFTER = 1000;
+
+/** @param stored sorted by repo, then server */
+export function createRoster(stored: readonly StoredSource[]): Roster {
+  const sources = new Map<string, Source>();
+  const spread = createSpread();
+  let sorted: Source[] = stored.map((source) => add(keyOf(source.snapshot.repo, source.snapshot.server), source));
+  let added: Source[] = [];
+  let hasRemoved = false;
+  let revision = 0;
+
+  function add(key: string, { id, snapshot }: StoredSource): Source {
+    const source = {
+      key,
+      id,
+      snapshot,
+      lastRejectedAt: 0,
+      isRemoved: false,
+      row: undefined,
+      rowIsStale: false,
+      labels: undefined,
+    };
+    sources.set(key, source);
+    spread.change(snapshot.repo, null, snapshot.files);
+    return source;
+  }
+
+  function remove(source: Source): void {
+    source.isRemoved = true;
+    hasRemoved = true;
+    sources.delete(source.key);
+    spread.change(source.snapshot.repo, source.snapshot.files, null);
+  }
+
+  /** Makes a new array: readers may still be walking along the old one. */
+  function merge(): void {
+    const news = added.filter((source) => !source.isRemoved).toSorted((a, b) => (a.key < b.key ? -1 : 1));
+    const merged: Source[] = [];
+    let next = 0;
+    for (const source of sorted) {
+      if (source.isRemoved) continue;
+      for (let fresh = news[next]; fresh !== undefined && fresh.key < source.key; fresh = news[next]) {
+        merged.push(fresh);
+        next += 1;
+      }
+      merged.push(source);
+    }
+    for (; next < news.length; next += 1) merged.push(news[next] as Source);
+    sorted = merged;
+    added = [];
+    hasRemoved = false;
+  }
+
+  return {
+    spread,
+    get size() {
+      return sources.size;
+    },
+    get revision() {
+      return revision;
+    },
+    find: (key) => sources.get(key),
+    list() {
+      if (added.length > 0 || hasRemoved) merge();
+      return sorted;
+    },
+    put(key, next) {
+      revision += 1;
+      const source = sources.get(key);
+      if (source !== undefined && next !== null && source.id === next.id) {
+        spread.change(source.snapshot.repo, source.snapshot.files, next.snapshot.files);
+        source.snapshot = next.snapshot;
+        source.row = undefined;
+        return;
+      }
+      if (source !== undefined) remove(source);
+      if (next !== null) added.push(add(key, next));
+      if (added.length >= MERGE_AFTER) merge();
+    },
+  };
+}
+
+export function keyOf(repo: string, server: string): string {
+  return `${repo}\n${server}`;
+}

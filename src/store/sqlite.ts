@@ -1,0 +1,170 @@
+import { existsSync, mkdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { DatabaseSync } from 'node:sqlite';
+import { parseInstant } from '../instant.ts';
+import type { OpenDrift } from '../ledger.ts';
+import { lockFolder } from './sqlite-lock.ts';
+import { APPLICATION_ID, MIGRATIONS } from './sqlite-migrations.ts';
+import type { DriftRow, ReaderOperations } from './sqlite-reader.ts';
+import {
+  type FileTuple,
+  type OutcomeTuple,
+  type RemovalTuple,
+  type ReportTuple,
+  toStoredSource,
+} from './sqlite-rows.ts';
+import type { WriterOperations } from './sqlite-writer.ts';
+import {
+  type Change,
+  type ClosedDrift,
+  type Outcome,
+  type RemovalChange,
+  type ReportChange,
+  type Store,
+  StoreError,
+  type StoredSource,
+} from './store.ts';
+import { startWorker } from './worker.ts';
+
+const LOAD_PAGE = 5000;
+
+/**
+ * The embedded store: SQLite in `dataDir/gitops-status.db`, one thread that writes and one that reads. The folder is made if need
+ * be and is this process's alone until `close`.
+ * @throws {StoreError} when the folder cannot be used, or when the database is damaged, another program's or of a newer version; what
+ *   is there stays as it is
+ */
+export async function openSqlite(dataDir: string): Promise<Store> {
+  const file = join(dataDir, 'gitops-status.db');
+  const unlock = takeFolder(dataDir);
+  try {
+    if (existsSync(file)) check(file);
+    const write = await startWorker<WriterOperations>(new URL('sqlite-writer.ts', import.meta.url), file);
+    const read = await startWorker<ReaderOperations>(new URL('sqlite-reader.ts', import.meta.url), file);
+
+    return {
+      name: `sqlite ${process.versions.sqlite}`,
+
+      async load() {
+        const sources: StoredSource[] = [];
+        for (;;) {
+          const last = sources.at(-1)?.snapshot;
+          const rows = await write('page', last?.repo ?? '', last?.server ?? '', LOAD_PAGE);
+          for (const row of rows) sources.push(toStoredSource(row, parseInstant));
+          if (rows.length < LOAD_PAGE) return sources;
+        }
+      },
+
+      async commit(changes) {
+        const outcomes = await write('commit', changes.map(toTuple));
+        return outcomes.map(toOutcome);
+      },
+
+      async detail(repo, server, maxDrifts) {
+        const found = await read('detail', repo, server, maxDrifts);
+        if (found === null) return null;
+        const diffs = found.diffs === null ? {} : (JSON.parse(found.diffs) as Record<string, string>);
+        return { ...toStoredSource(found.row, parseInstant), diffs, drifts: found.drifts.map(toClosedDrift) };
+      },
+
+      drifts: async ({ from, to }) => (await read('drifts', from, to)).map(toClosedDrift),
+      lapses: async (range) =>
+        (await read('lapses', range.from, range.to)).map(([repo, server, from, to]) => ({ repo, server, from, to })),
+      prune: (before, limit) => write('prune', before, limit),
+      ready: () => write('ready'),
+
+      async close() {
+        await read('close');
+        await write('close');
+        unlock();
+      },
+    };
+  } catch (error) {
+    unlock();
+    throw error;
+  }
+}
+
+function takeFolder(dataDir: string): () => void {
+  try {
+    mkdirSync(dataDir, { recursive: true });
+    return lockFolder(dataDir);
+  } catch (error) {
+    if (error instanceof StoreError) throw error;
+    throw new StoreError(
+      `DATA_DIR ${dataDir} cannot be written (${(error as Error).message}). Make it a folder that this user may write to.`,
+      { cause: error },
+    );
+  }
+}
+
+/** Looks before anything is opened for writing, so that a file that is not ours to change is not changed. */
+function check(file: string): void {
+  const advice = 'Nothing was changed. Move the file away to start empty, or put a backup in its place';
+  let db: DatabaseSync | undefined;
+  try {
+    db = new DatabaseSync(file, { readOnly: true });
+    const { application_id: application } = db.prepare('PRAGMA application_id').get() as { application_id: number };
+    const { user_version: version } = db.prepare('PRAGMA user_version').get() as { user_version: number };
+    const { tables } = db.prepare('SELECT count(*) AS tables FROM sqlite_schema').get() as { tables: number };
+    if (application !== APPLICATION_ID && tables > 0) {
+      throw new StoreError(
+        `${file} is another program's database. Nothing was changed. Give the service a DATA_DIR of its own.`,
+      );
+    }
+    if (version > MIGRATIONS.length) {
+      throw new StoreError(
+        `${file} was written by a newer version of gitops-status-server (schema ${version}, this one knows ${MIGRATIONS.length}). ` +
+          `Run that version or a later one. ${advice}.`,
+      );
+    }
+    const [result] = db.prepare('PRAGMA quick_check(1)').all() as { quick_check: string }[];
+    if (result?.quick_check !== 'ok') throw new Error(result?.quick_check);
+  } catch (error) {
+    if (error instanceof StoreError) throw error;
+    throw new StoreError(`${file} is damaged (${(error as Error).message}). ${advice}.`, { cause: error });
+  } finally {
+    db?.close();
+  }
+}
+
+function toTuple(change: Change): ReportTuple | RemovalTuple {
+  return change.kind === 'report' ? reportTuple(change) : removalTuple(change);
+}
+
+function reportTuple({ expected, advance, diffs }: ReportChange): ReportTuple {
+  const { next, closed, lapse } = advance;
+  return [
+    expected?.id ?? 0,
+    expected?.version ?? 0,
+    next.syncStatus,
+    next.lastCheck,
+    next.commit,
+    next.pipelineUrl,
+    next.statusSince,
+    next.receivedAt,
+    next.staleAt,
+    diffs === null ? null : JSON.stringify(diffs),
+    lapse === null ? null : lapse.from,
+    advance.hasSameFiles ? null : next.files.map(toFileTuple),
+    closed.length === 0 ? null : closed.map(toFileTuple),
+    expected === null ? [next.repo, next.server] : null,
+  ];
+}
+
+function removalTuple({ expected, at, lapse, closed }: RemovalChange): RemovalTuple {
+  return [expected.id, expected.version, at, lapse === null ? null : lapse.from, closed.map(toFileTuple)];
+}
+
+function toFileTuple({ name, since, times }: OpenDrift): FileTuple {
+  return [name, since, times];
+}
+
+function toOutcome(outcome: OutcomeTuple): Outcome {
+  if (Array.isArray(outcome)) return { id: outcome[0], times: outcome[1] ?? [] };
+  return { conflict: outcome.row === null ? null : toStoredSource(outcome.row, parseInstant) };
+}
+
+function toClosedDrift([repo, server, name, times, openedAt, closedAt]: DriftRow): ClosedDrift {
+  return { repo, server, name, times, openedAt, closedAt };
+}

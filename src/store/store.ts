@@ -1,0 +1,104 @@
+import type { Advance, Lapse, OpenDrift, Snapshot } from '../ledger.ts';
+
+/**
+ * The row of a source's present life. `id` is never used twice, not even for the same repo and server, so that id and version
+ * together name one state of one life.
+ */
+export type StoredSource = { readonly id: number; readonly snapshot: Snapshot };
+
+/** Commit only if the row still has this version; null: only if the source does not exist. */
+export type Expected = { readonly id: number; readonly version: number };
+
+export type ReportChange = {
+  readonly kind: 'report';
+  readonly expected: Expected | null;
+  readonly advance: Advance;
+  readonly diffs: Readonly<Record<string, string>> | null;
+};
+
+export type RemovalChange = {
+  readonly kind: 'removal';
+  readonly expected: Expected;
+  readonly at: number;
+  /** All drifts that are open: they end with the source. */
+  readonly closed: readonly OpenDrift[];
+  readonly lapse: Lapse | null;
+};
+
+export type Change = ReportChange | RemovalChange;
+
+/**
+ * What became of one change: done, with `times` for each of `advance.opened`, in order (how many drifts of that file this
+ * life of the source has had, this one included, as far as its history reaches); or not done because the row has moved on, with
+ * the row that won (null: there is none).
+ */
+export type Outcome =
+  | { readonly id: number; readonly times: readonly number[] }
+  | { readonly conflict: StoredSource | null };
+
+/** A drift that is over. */
+export type ClosedDrift = {
+  readonly repo: string;
+  readonly server: string;
+  readonly name: string;
+  readonly times: number;
+  readonly openedAt: number;
+  readonly closedAt: number;
+};
+
+export type StoredLapse = { readonly repo: string; readonly server: string } & Lapse;
+
+/** All that is stored of one source, read at one instant. */
+export type Detail = StoredSource & {
+  readonly diffs: Readonly<Record<string, string>>;
+  /** The newest closed drifts of this life, newest first. */
+  readonly drifts: readonly ClosedDrift[];
+};
+
+/** `from` and `to` in milliseconds; what touches the half-open interval between them is in. */
+export type Range = { readonly from: number; readonly to: number };
+
+/** A store failed. The message says how, in words an operator can act on; it may be shown by `/readyz`. */
+export class StoreError extends Error {}
+
+/**
+ * Keeps what must survive. All times are milliseconds since the epoch. Every method rejects with {@link StoreError}.
+ *
+ * The embedded driver has one process to itself. A driver for several processes keeps the same promises: that is what the
+ * versions are for.
+ */
+export type Store = {
+  /** For `gitops_build_info` and the log, such as `sqlite 3.53.0`. */
+  readonly name: string;
+
+  /** All living sources, sorted by repo, then server. */
+  load(): Promise<StoredSource[]>;
+
+  /**
+   * Writes all changes in one transaction, at most one change per source, and resolves when they are on disk. A change whose
+   * expected row has moved on is left out and told in its outcome; the others are done all the same. When it rejects, nothing
+   * of the batch is stored. Outcomes are in the order of the changes.
+   */
+  commit(changes: readonly Change[]): Promise<Outcome[]>;
+
+  /** Null if there is no such source now. Sees every commit that has resolved. Never waits behind a commit. */
+  detail(repo: string, server: string, maxDrifts: number): Promise<Detail | null>;
+
+  /** Closed drifts that overlap the range, of removed sources too; sorted by openedAt, then repo, server, name. Never waits behind a commit. */
+  drifts(range: Range): Promise<ClosedDrift[]>;
+
+  /** Ended lapses that overlap the range, sorted by their beginning, then repo, server. Never waits behind a commit. */
+  lapses(range: Range): Promise<StoredLapse[]>;
+
+  /**
+   * Deletes history that ended before `before`: at most `limit` rows of each kind, in one transaction.
+   * @returns how many rows went; fewer than `limit` means that it is done
+   */
+  prune(before: number, limit: number): Promise<number>;
+
+  /** Resolves if a write reached the disk just now. */
+  ready(): Promise<void>;
+
+  /** Waits for commits under way. Nothing may be called afterwards. */
+  close(): Promise<void>;
+};
