@@ -1,0 +1,165 @@
+/** What the suites share: a valid report, a folder that goes away, a clock that stands still, the service in this process. */
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import pino from 'pino';
+import { createApp } from '../src/app.ts';
+import { type Fleet, createFleet } from '../src/fleet.ts';
+import { listen } from '../src/listen.ts';
+import { type Metrics, createMetrics } from '../src/metrics.ts';
+import { openSqlite } from '../src/store/sqlite.ts';
+import type { Store } from '../src/store/store.ts';
+
+/** Five seconds after the `last_check` of {@link reportBody}. */
+export const NOW = Date.UTC(2026, 3, 21, 10, 32, 20);
+
+/** A valid body with two files; `changes` replaces fields, and takes out those that are undefined. */
+export function reportBody(changes: Record<string, unknown> = {}): Record<string, unknown> {
+  const body = {
+    repo: 'rsyslog',
+    server: 'rsyslog-lab',
+    sync_status: 'OUT_OF_SYNC',
+    drift_count: 2,
+    files: [{ name: 'rsyslog.conf' }, { name: 'rsyslog.d/30-lab.conf' }],
+    last_check: '2026-04-21T10:32:15Z',
+    ...changes,
+  };
+  return JSON.parse(JSON.stringify(body)) as Record<string, unknown>;
+}
+
+/** As {@link reportBody}, with exactly these files and the status and count that go with them. */
+export function reportOf(names: readonly string[], changes: Record<string, unknown> = {}): Record<string, unknown> {
+  return reportBody({
+    sync_status: names.length === 0 ? 'SYNCED' : 'OUT_OF_SYNC',
+    drift_count: names.length,
+    files: names.map((name) => ({ name })),
+    ...changes,
+  });
+}
+
+/** A new empty folder; `remove` takes it away with all that is in it. */
+export function makeFolder(): { readonly path: string; remove(): void } {
+  const path = mkdtempSync(join(tmpdir(), 'gitops-status-'));
+  return { path, remove: () => rmSync(path, { recursive: true, force: true }) };
+}
+
+/** Stands still until it is told to go on. Milliseconds since the epoch. */
+export type Clock = { now: () => number; set(ms: number): void; advance(ms: number): void };
+
+export function createClock(start = NOW): Clock {
+  let ms = start;
+  return {
+    now: () => ms,
+    set(to) {
+      ms = to;
+    },
+    advance(by) {
+      ms += by;
+    },
+  };
+}
+
+export type ServiceOptions = {
+  /** Kept after `stop`. Without it the service has a folder of its own, which goes away with it. */
+  readonly dataDir?: string;
+  readonly clock?: Clock;
+  readonly staleAfterMs?: number;
+  readonly maxSources?: number;
+  readonly maxBodyBytes?: number;
+  readonly commitTimeoutMs?: number;
+  readonly publicUrl?: string;
+  readonly bootId?: string;
+  /** Puts something before the real store, such as a disk that fails. */
+  readonly wrapStore?: (store: Store) => Store;
+};
+
+export type Service = {
+  /** Without a slash at its end. */
+  readonly url: string;
+  readonly port: number;
+  readonly clock: Clock;
+  readonly fleet: Fleet;
+  readonly store: Store;
+  readonly metrics: Metrics;
+  /** What it has logged, at level debug and above. */
+  readonly log: readonly Record<string, unknown>[];
+  /** Posts a report; a string is sent as it is, anything else as JSON. */
+  post(body: unknown, headers?: Record<string, string>): Promise<Response>;
+  /** `fetch` of a path of this service. */
+  request(path: string, init?: RequestInit): Promise<Response>;
+  /** What `isStopping` of the app gives from now on. */
+  setStopping(isStopping: boolean): void;
+  stop(): Promise<void>;
+};
+
+/** The real service on a free port over a real SQLite database; only its clock is not real. */
+export async function startService(options: ServiceOptions = {}): Promise<Service> {
+  const folder = options.dataDir === undefined ? makeFolder() : { path: options.dataDir, remove() {} };
+  const clock = options.clock ?? createClock();
+  const lines: Record<string, unknown>[] = [];
+  const log = pino(
+    { level: 'debug', base: null },
+    { write: (line: string) => lines.push(JSON.parse(line) as Record<string, unknown>) },
+  );
+  let isStopping = false;
+  let requests = 0;
+
+  const opened = await openSqlite(folder.path);
+  const store = options.wrapStore?.(opened) ?? opened;
+  const metrics = createMetrics({ version: '1.2.3', store: store.name });
+  const fleet = await createFleet({
+    store,
+    now: clock.now,
+    staleAfterMs: options.staleAfterMs ?? 600_000,
+    maxSources: options.maxSources ?? 100_000,
+    commitTimeoutMs: options.commitTimeoutMs ?? 60_000,
+    onCommit: metrics.commitDone,
+    onStoreError(operation, error) {
+      metrics.storeFailed(operation);
+      log.error({ operation, err: error }, 'the store failed');
+    },
+  });
+  const app = createApp({
+    fleet,
+    store,
+    metrics,
+    log,
+    now: clock.now,
+    newRequestId() {
+      requests += 1;
+      return `request-${requests}`;
+    },
+    bootId: options.bootId ?? 'boot',
+    version: '1.2.3',
+    publicUrl: options.publicUrl,
+    maxBodyBytes: options.maxBodyBytes ?? 1_048_576,
+    isStopping: () => isStopping,
+  });
+  const server = await listen(app.callback(), { host: '127.0.0.1', port: 0, tls: undefined });
+
+  return {
+    url: server.url,
+    port: server.port,
+    clock,
+    fleet,
+    store,
+    metrics,
+    log: lines,
+    post: (body, headers = {}) =>
+      fetch(`${server.url}/api/status`, {
+        method: 'POST',
+        headers: { 'Content-Type': 'application/json', ...headers },
+        body: typeof body === 'string' ? body : JSON.stringify(body),
+      }),
+    request: (path, init) => fetch(`${server.url}${path}`, init),
+    setStopping(value) {
+      isStopping = value;
+    },
+    async stop() {
+      await server.close();
+      await fleet.drain();
+      await opened.close();
+      folder.remove();
+    },
+  };
+}
