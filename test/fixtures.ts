@@ -5,10 +5,11 @@ import { join } from 'node:path';
 import pino from 'pino';
 import { createApp } from '../src/app.ts';
 import { type Fleet, createFleet } from '../src/fleet.ts';
+import type { Snapshot } from '../src/ledger.ts';
 import { listen } from '../src/listen.ts';
 import { type Metrics, createMetrics } from '../src/metrics.ts';
 import { openSqlite } from '../src/store/sqlite.ts';
-import type { Store } from '../src/store/store.ts';
+import type { Store, StoredSource } from '../src/store/store.ts';
 
 /** Five seconds after the `last_check` of {@link reportBody}. */
 export const NOW = Date.UTC(2026, 3, 21, 10, 32, 20);
@@ -35,6 +36,30 @@ export function reportOf(names: readonly string[], changes: Record<string, unkno
     files: names.map((name) => ({ name })),
     ...changes,
   });
+}
+
+/** A source as a store gives it: server `lab` of repo `web`, with `changes`; in sync unless it has files. */
+export function storedSource(
+  id: number,
+  { files = [], ...changes }: Partial<Omit<Snapshot, 'files'>> & { files?: readonly string[] } = {},
+): StoredSource {
+  const snapshot: Snapshot = {
+    repo: 'web',
+    server: 'lab',
+    version: 1,
+    syncStatus: files.length === 0 ? 'SYNCED' : 'OUT_OF_SYNC',
+    files: files.map((name) => ({ name, since: NOW, times: 1 })),
+    lastCheck: '2026-04-21T10:32:15Z',
+    lastCheckMs: NOW - 5000,
+    commit: null,
+    pipelineUrl: null,
+    firstSeen: NOW,
+    statusSince: NOW,
+    receivedAt: NOW,
+    staleAt: NOW - 5000 + 600_000,
+    ...changes,
+  };
+  return { id, snapshot };
 }
 
 /** A new empty folder; `remove` takes it away with all that is in it. */
