@@ -42,7 +42,7 @@ export function createApp(options: AppOptions): Koa {
   const app = new Koa();
   const router = new Router();
 
-  router.post('/api/status', attributeRefusal, requireJson, bodyParser(bodyOptions(maxBodyBytes)), postReport);
+  router.post('/api/status', attributeRefusal, bodyParser(bodyOptions(maxBodyBytes)), postReport);
   router.delete('/api/status', deleteMatching);
   router.get('/api/status/:repo/:server', getDetail);
   router.delete('/api/status/:repo/:server', deleteOne);
@@ -77,6 +77,7 @@ export function createApp(options: AppOptions): Koa {
   /** Counts a refusal, and notes it with its source where the body tells which one. */
   async function attributeRefusal(ctx: Context, next: Koa.Next): Promise<void> {
     try {
+      requireJson(ctx);
       await next();
     } catch (error) {
       const named = sourceOf(ctx.request.body ?? (error as { body?: unknown }).body);
@@ -159,20 +160,17 @@ function bodyOptions(maxBodyBytes: number): bodyParser.Options {
 }
 
 /** `application/json`, whose encoding is UTF-8 by definition. */
-async function requireJson(ctx: Context, next: Koa.Next): Promise<void> {
+function requireJson(ctx: Context): void {
   const header = ctx.get('Content-Type');
-  if (header !== 'application/json') {
-    const [type = '', ...parameters] = header.toLowerCase().split(';');
-    const charset = parameters.map((text) => text.trim()).find((text) => text.startsWith('charset='));
-    const isUtf8 = charset === undefined || /^charset="?(utf-8|utf8|us-ascii)"?$/.test(charset);
-    if (type.trim() !== 'application/json' || !isUtf8) {
-      const found = header === '' ? 'there is none' : `it is ${header}`;
-      throw new Problem(415, 'Unsupported media type', `Content-Type must be application/json in UTF-8, but ${found}`, {
-        reason: 'unsupported_media_type',
-      });
-    }
-  }
-  await next();
+  if (header === 'application/json') return;
+  const [type = '', ...parameters] = header.toLowerCase().split(';');
+  const charset = parameters.map((text) => text.trim()).find((text) => text.startsWith('charset='));
+  const isUtf8 = charset === undefined || /^charset="?(utf-8|utf8|us-ascii)"?$/.test(charset);
+  if (type.trim() === 'application/json' && isUtf8) return;
+  const found = header === '' ? 'there is none' : `it is ${header}`;
+  throw new Problem(415, 'Unsupported media type', `Content-Type must be application/json in UTF-8, but ${found}`, {
+    reason: 'unsupported_media_type',
+  });
 }
 
 function malformed(what: string): Problem {

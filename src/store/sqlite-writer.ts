@@ -26,10 +26,10 @@ migrate(db);
 const insertSource =
   prepare(`INSERT INTO sources (version, sync_status, last_check, commit_id, pipeline_url, first_seen, status_since,
   received_at, stale_at, diffs, files, repo, server) VALUES (1, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING`);
-const updateSource =
-  prepare(`UPDATE sources SET version = ?, sync_status = ?, last_check = ?, commit_id = ?, pipeline_url = ?,
-  status_since = ?, received_at = ?, stale_at = ?, diffs = ? WHERE id = ? AND version = ? AND removed_at IS NULL`);
-const updateFiles = prepare('UPDATE sources SET files = ? WHERE id = ?');
+const [updateSource, updateSourceAndFiles] = ['', ', files = ?'].map((files) =>
+  prepare(`UPDATE sources SET version = ?, sync_status = ?, last_check = ?, commit_id = ?, pipeline_url = ?, status_since = ?,
+    received_at = ?, stale_at = ?, diffs = ?${files} WHERE id = ? AND version = ? AND removed_at IS NULL`),
+) as [StatementSync, StatementSync];
 const removeSource = prepare(`UPDATE sources SET removed_at = ?, files = '[]', diffs = NULL
   WHERE id = ? AND version = ? AND removed_at IS NULL`);
 const insertDrift = prepare('INSERT INTO drifts (source_id, name, times, opened_at, closed_at) VALUES (?, ?, ?, ?, ?)');
@@ -135,22 +135,28 @@ function report(change: ReportTuple): OutcomeTuple {
     );
     return changes === 0 ? { row: living(repo, server) } : [Number(lastInsertRowid), null];
   }
-  const { changes } = updateSource.run(
-    ...[version + 1, status, lastCheck, commit, url, since, receivedAt, staleAt, diffs, id, version],
-  );
+  const times = files === null ? null : countOpened(id, files);
+  const columns = [version + 1, status, lastCheck, commit, url, since, receivedAt, staleAt, diffs];
+  const { changes } =
+    files === null
+      ? updateSource.run(...columns, id, version)
+      : updateSourceAndFiles.run(...columns, JSON.stringify(files), id, version);
   if (changes === 0) return conflict(id);
   if (closed !== null) closeDrifts(id, closed, receivedAt);
   if (lapseFrom !== null) insertLapse.run(id, lapseFrom, receivedAt);
-  if (files === null) return [id, null];
-  const times: number[] = [];
+  return [id, times];
+}
+
+/** Fills in the counts that are missing, and returns them. */
+function countOpened(id: number, files: FileTuple[]): number[] {
+  const counts: number[] = [];
   for (const file of files) {
     if (file[2] !== 0) continue;
     const [last] = lastTimes.get(id, file[0]) as unknown as [number | null];
     file[2] = (last ?? 0) + 1;
-    times.push(file[2]);
+    counts.push(file[2]);
   }
-  updateFiles.run(JSON.stringify(files), id);
-  return [id, times];
+  return counts;
 }
 
 function remove([id, version, at, lapseFrom, closed]: RemovalTuple): OutcomeTuple {

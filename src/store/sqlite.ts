@@ -40,7 +40,10 @@ export async function openSqlite(dataDir: string): Promise<Store> {
   try {
     if (existsSync(file)) check(file);
     const write = await startWorker<WriterOperations>(new URL('sqlite-writer.ts', import.meta.url), file);
-    const read = await startWorker<ReaderOperations>(new URL('sqlite-reader.ts', import.meta.url), file);
+    const startReader = () => startWorker<ReaderOperations>(new URL('sqlite-reader.ts', import.meta.url), file);
+    let reader: ReturnType<typeof startReader> | undefined;
+    // not before the first read of history: a thread has its price in memory
+    const read = () => (reader ??= startReader());
 
     return {
       name: `sqlite ${process.versions.sqlite}`,
@@ -61,20 +64,20 @@ export async function openSqlite(dataDir: string): Promise<Store> {
       },
 
       async detail(repo, server, maxDrifts) {
-        const found = await read('detail', repo, server, maxDrifts);
+        const found = await (await read())('detail', repo, server, maxDrifts);
         if (found === null) return null;
         const diffs = found.diffs === null ? {} : (JSON.parse(found.diffs) as Record<string, string>);
         return { ...toStoredSource(found.row, parseInstant), diffs, drifts: found.drifts.map(toClosedDrift) };
       },
 
-      drifts: async ({ from, to }) => (await read('drifts', from, to)).map(toClosedDrift),
+      drifts: async ({ from, to }) => (await (await read())('drifts', from, to)).map(toClosedDrift),
       lapses: async (range) =>
-        (await read('lapses', range.from, range.to)).map(([repo, server, from, to]) => ({ repo, server, from, to })),
+        (await (await read())('lapses', range.from, range.to)).map(([repo, server, from, to]) => ({ repo, server, from, to })),
       prune: (before, limit) => write('prune', before, limit),
       ready: () => write('ready'),
 
       async close() {
-        await read('close');
+        if (reader !== undefined) await (await reader)('close');
         await write('close');
         unlock();
       },
