@@ -6,7 +6,7 @@ import { type AddressInfo, createServer } from 'node:net';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { expect } from 'chai';
-import { makeFolder, reportBody } from './fixtures.ts';
+import { makeFolder } from './fixtures.ts';
 import { type Service, isMissing, runMain, startMain } from './process.ts';
 
 describe('the process', function () {
@@ -95,28 +95,28 @@ describe('the process', function () {
 
     it('shows after a restart what it showed before', async () => {
       const first = await start();
-      expect((await post(first)).status).to.equal(201);
-      const before = await readList(first);
+      expect((await first.post()).status).to.equal(201);
+      const before = await first.list();
       await stop(first);
-      expect(await readList(await start())).to.deep.equal(before);
+      expect(await (await start()).list()).to.deep.equal(before);
     });
 
     it('refuses a folder that another process has, and names that process', async () => {
       const first = await start();
-      await post(first);
-      const before = await readList(first);
+      await first.post();
+      const before = await first.list();
       const { code, output } = await runMain({ DATA_DIR: folder.path, HOST: '127.0.0.1', PORT: '0' });
       expect(code).to.equal(1);
       expect(output).to.contain(`process ${first.pid} `).and.contain(folder.path);
-      expect(await readList(first)).to.deep.equal(before);
-      expect((await post(first)).status).to.equal(200);
+      expect(await first.list()).to.deep.equal(before);
+      expect((await first.post()).status).to.equal(200);
     });
 
     it('takes over the folder of a process that was killed', async () => {
       const first = await start();
-      await post(first);
+      await first.post();
       await first.kill();
-      expect(await readList(await start())).to.have.lengthOf(1);
+      expect(await (await start()).list()).to.have.lengthOf(1);
     });
 
     it('says that the folder cannot be made', async () => {
@@ -149,7 +149,7 @@ describe('the process', function () {
     beforeEach(async () => {
       file = join(folder.path, 'gitops-status.db');
       const service = await start();
-      await post(service);
+      await service.post();
       await stop(service);
     });
 
@@ -190,7 +190,7 @@ describe('the process', function () {
       overwrite(file, 0, 'this was a database once');
       await expectUntouched('is damaged');
       writeFileSync(file, good);
-      expect(await readList(await start())).to.have.lengthOf(1);
+      expect(await (await start()).list()).to.have.lengthOf(1);
     });
   });
 
@@ -242,15 +242,6 @@ describe('the process', function () {
     expect(output).to.match(/^gitops-status-server: [^\n]+\n$/);
   }
 });
-
-function post({ url }: Service): Promise<Response> {
-  const body = JSON.stringify(reportBody({ last_check: new Date().toISOString() }));
-  return fetch(`${url}/api/status`, { method: 'POST', headers: { 'Content-Type': 'application/json' }, body });
-}
-
-async function readList({ url }: Service): Promise<unknown[]> {
-  return (await (await fetch(`${url}/status.json`)).json()) as unknown[];
-}
 
 function overwrite(file: string, position: number, text: string): void {
   const descriptor = openSync(file, 'r+');

@@ -2,6 +2,7 @@
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { fileURLToPath } from 'node:url';
+import { reportBody } from './fixtures.ts';
 
 const MAIN = fileURLToPath(new URL('../src/main.ts', import.meta.url));
 /** Ample for a slow machine on which other suites run too. */
@@ -16,6 +17,10 @@ export type Service = {
   readonly pid: number;
   /** What it has written so far, to both streams. */
   output(): string;
+  /** Posts a report of now. */
+  post(changes?: Record<string, unknown>): Promise<Response>;
+  /** What `/status.json` shows. */
+  list(): Promise<Record<string, unknown>[]>;
   signal(signal: NodeJS.Signals): void;
   readonly ended: Promise<Ended>;
   /** SIGKILL, for clean-up: resolves when it is gone, and may be called when it already is. */
@@ -43,6 +48,13 @@ export async function startMain(env: Record<string, string>): Promise<Service> {
     port: Number(new URL(url).port),
     pid: child.pid as number,
     output,
+    post: (changes) =>
+      fetch(`${url}/api/status`, {
+        method: 'POST',
+        headers: { 'Content-Type': 'application/json' },
+        body: JSON.stringify(reportBody({ last_check: new Date().toISOString(), ...changes })),
+      }),
+    list: async () => (await (await fetch(`${url}/status.json`)).json()) as Record<string, unknown>[],
     signal: (signal) => child.kill(signal),
     ended,
     async kill() {
