@@ -21,7 +21,6 @@ export function createBoundary({ metrics, log, newRequestId, isStopping }: Bound
     const sent = ctx.get('X-Request-Id');
     const requestId = REQUEST_ID.test(sent) ? sent : newRequestId();
     ctx.set('X-Request-Id', requestId);
-    if (isStopping()) ctx.set('Connection', 'close');
     let problem: Problem | undefined;
     try {
       await next();
@@ -30,6 +29,8 @@ export function createBoundary({ metrics, log, newRequestId, isStopping }: Bound
       problem = toProblem(error);
     }
     if (problem !== undefined) send(ctx, problem, requestId);
+    // asked when the answer begins: the signal may have come while the request was under way
+    if (isStopping()) ctx.set('Connection', 'close');
     if (ctx.body instanceof Readable) ctx.res.once('close', finish);
     else finish();
 

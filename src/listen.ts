@@ -1,9 +1,9 @@
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import { type RequestListener, createServer } from 'node:http';
-import { createServer as createTlsServer } from 'node:https';
+import { type Server as TlsServer, createServer as createTlsServer } from 'node:https';
 import type { AddressInfo } from 'node:net';
-import type { Config } from './config.ts';
+import { type Config, ConfigError } from './config.ts';
 
 export type Listening = {
   readonly port: number;
@@ -20,15 +20,15 @@ const KEEP_ALIVE_MS = 75_000;
 /** A report of the largest size passes a slow line in less. */
 const REQUEST_TIMEOUT_MS = 30_000;
 
-/** Serves http, or https with `tls`. Rejects when the address cannot be had or the certificate not be read. */
+/**
+ * Serves http, or https with `tls`. Rejects when the address cannot be had.
+ * @throws {ConfigError} when certificate and key cannot be read or do not fit
+ */
 export async function listen(
   listener: RequestListener,
   { host, port, tls }: Pick<Config, 'host' | 'port' | 'tls'>,
 ): Promise<Listening> {
-  const server =
-    tls === undefined
-      ? createServer(listener)
-      : createTlsServer({ cert: readFileSync(tls.certFile), key: readFileSync(tls.keyFile) }, listener);
+  const server = tls === undefined ? createServer(listener) : openTlsServer(listener, tls);
   server.keepAliveTimeout = KEEP_ALIVE_MS;
   server.requestTimeout = REQUEST_TIMEOUT_MS;
   server.listen(port, host);
@@ -51,4 +51,12 @@ export async function listen(
       clearTimeout(cut);
     },
   };
+}
+
+function openTlsServer(listener: RequestListener, { certFile, keyFile }: NonNullable<Config['tls']>): TlsServer {
+  try {
+    return createTlsServer({ cert: readFileSync(certFile), key: readFileSync(keyFile) }, listener);
+  } catch (error) {
+    throw new ConfigError([`TLS_CERT_FILE and TLS_KEY_FILE: cannot be used together (${(error as Error).message})`]);
+  }
 }

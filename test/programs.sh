@@ -7,6 +7,7 @@ set -euo pipefail
 wanted=(
   'prometheus:prometheus:test/e2e'
   'promtool:prometheus:test/e2e'
+  'openssl:openssl:test/main.test.ts'
 )
 
 missing=() packages=()

@@ -122,7 +122,7 @@ function check(file: string): void {
       );
     }
     const [result] = db.prepare('PRAGMA quick_check(1)').all() as { quick_check: string }[];
-    if (result?.quick_check !== 'ok') throw new Error(result?.quick_check);
+    if (result?.quick_check !== 'ok') throw new Error(result?.quick_check.replaceAll('\n', ' '));
   } catch (error) {
     if (error instanceof StoreError) throw error;
     throw new StoreError(`${file} is damaged (${(error as Error).message}). ${advice}.`, { cause: error });

@@ -1,0 +1,103 @@
+/** The real process, started as `npm start` does, and what the suites ask of it. */
+import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
+import { once } from 'node:events';
+import { fileURLToPath } from 'node:url';
+import { reportBody } from './fixtures.ts';
+
+const MAIN = fileURLToPath(new URL('../src/main.ts', import.meta.url));
+/** Ample for a slow machine on which other suites run too. */
+const PATIENCE_MS = 60_000;
+
+export type Ended = { readonly code: number | null; readonly signal: NodeJS.Signals | null; readonly output: string };
+
+export type Service = {
+  /** Without a slash at its end. */
+  readonly url: string;
+  readonly port: number;
+  readonly pid: number;
+  /** What it has written so far, to both streams. */
+  output(): string;
+  /** Posts a report of now. */
+  post(changes?: Record<string, unknown>): Promise<Response>;
+  /** What `/status.json` shows. */
+  list(): Promise<Record<string, unknown>[]>;
+  signal(signal: NodeJS.Signals): void;
+  readonly ended: Promise<Ended>;
+  /** SIGKILL, for clean-up: resolves when it is gone, and may be called when it already is. */
+  kill(): Promise<void>;
+};
+
+/** Runs `src/main.ts` to its end. */
+export async function runMain(env: Record<string, string>, args: readonly string[] = []): Promise<Ended> {
+  const { ended, child } = spawnMain(env, args);
+  const timer = setTimeout(() => child.kill('SIGKILL'), PATIENCE_MS);
+  const result = await ended;
+  clearTimeout(timer);
+  return result;
+}
+
+/** Starts `src/main.ts` on a free port and resolves when it says that it listens. */
+export async function startMain(env: Record<string, string>): Promise<Service> {
+  const { child, ended, output } = spawnMain({ HOST: '127.0.0.1', PORT: '0', ...env }, []);
+  const url = await until(async () => {
+    if (child.exitCode !== null) throw new Error(`it has stopped:\n${output()}`);
+    return /listening on (https?:\/\/[^"\s]+)/.exec(output())?.[1];
+  });
+  return {
+    url,
+    port: Number(new URL(url).port),
+    pid: child.pid as number,
+    output,
+    post: (changes) =>
+      fetch(`${url}/api/status`, {
+        method: 'POST',
+        headers: { 'Content-Type': 'application/json' },
+        body: JSON.stringify(reportBody({ last_check: new Date().toISOString(), ...changes })),
+      }),
+    list: async () => (await (await fetch(`${url}/status.json`)).json()) as Record<string, unknown>[],
+    signal: (signal) => child.kill(signal),
+    ended,
+    async kill() {
+      child.kill('SIGKILL');
+      await ended;
+    },
+  };
+}
+
+/** Whether a suite must be skipped for want of this program; with CI=true none is, and then the suite fails. */
+export function isMissing(program: string): boolean {
+  return process.env.CI !== 'true' && spawnSync(program, ['--version']).error !== undefined;
+}
+
+/** Asks again and again until there is an answer that is not undefined; an error of `ask` ends it. */
+export async function until<T>(ask: () => T | undefined | Promise<T | undefined>): Promise<T> {
+  const deadline = performance.now() + PATIENCE_MS;
+  for (;;) {
+    const answer = await ask();
+    if (answer !== undefined) return answer;
+    if (performance.now() > deadline) throw new Error(`no answer within ${PATIENCE_MS / 1000} s`);
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+}
+
+function spawnMain(
+  env: Record<string, string>,
+  args: readonly string[],
+): { child: ChildProcess; ended: Promise<Ended>; output: () => string } {
+  const child = spawn(process.execPath, [MAIN, ...args], {
+    env: { ...process.env, ...env },
+    stdio: ['ignore', 'pipe', 'pipe'],
+  });
+  let output = '';
+  for (const stream of [child.stdout, child.stderr]) {
+    stream.setEncoding('utf8').on('data', (text: string) => {
+      output += text;
+    });
+  }
+  const ended = once(child, 'close').then(([code, signal]: (number | NodeJS.Signals | null)[]) => ({
+    code: code as number | null,
+    signal: signal as NodeJS.Signals | null,
+    output,
+  }));
+  return { child, ended, output: () => output };
+}
