@@ -55,6 +55,15 @@ export const MIGRATIONS = [
   -- Written to find out whether writing works.
   CREATE TABLE probe (id INTEGER PRIMARY KEY CHECK (id = 1), payload BLOB NOT NULL) STRICT;
   `,
+  `
+  -- How long the drifts of a repo lasted that a report has ended: counts per bucket of durations.ts, as a JSON list, and their sum.
+  -- Kept apart from drifts, so that pruning those takes nothing from a counter.
+  CREATE TABLE durations (
+    repo TEXT PRIMARY KEY,
+    counts TEXT NOT NULL,
+    sum_ms INTEGER NOT NULL
+  ) STRICT, WITHOUT ROWID;
+  `,
 ];
 
 /** Brings the schema up to date, each step in a transaction of its own. */

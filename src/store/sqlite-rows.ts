@@ -20,8 +20,10 @@ export type ReportTuple = [
   /** Null: as it was. */
   files: FileTuple[] | null,
   closed: FileTuple[] | null,
+  /** Only for a new source, or where something has closed. */
+  repo: string | null,
   /** Only for a new source. */
-  key: [repo: string, server: string] | null,
+  server: string | null,
 ];
 
 export type RemovalTuple = [id: number, version: number, at: number, lapseFrom: number | null, closed: FileTuple[]];

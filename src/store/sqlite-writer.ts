@@ -1,6 +1,7 @@
 /** The thread that writes. It alone has the database open for writing; see `sqlite.ts`. */
 import { DatabaseSync, type StatementSync } from 'node:sqlite';
 import { workerData } from 'node:worker_threads';
+import { createCounts, observe } from '../durations.ts';
 import { migrate } from './sqlite-migrations.ts';
 import {
   SOURCE_COLUMNS,
@@ -35,6 +36,10 @@ const removeSource = prepare(`UPDATE sources SET removed_at = ?, files = '[]', d
 const insertDrift = prepare('INSERT INTO drifts (source_id, name, times, opened_at, closed_at) VALUES (?, ?, ?, ?, ?)');
 const insertLapse = prepare('INSERT INTO lapses (source_id, began_at, ended_at) VALUES (?, ?, ?)');
 const lastTimes = prepare('SELECT max(times) FROM drifts WHERE source_id = ? AND name = ?');
+const selectDurations = prepare('SELECT counts, sum_ms FROM durations WHERE repo = ?');
+const writeDurations = prepare(`INSERT INTO durations (repo, counts, sum_ms) VALUES (?, ?, ?)
+  ON CONFLICT DO UPDATE SET counts = excluded.counts, sum_ms = excluded.sum_ms`);
+const selectAllDurations = prepare('SELECT repo, counts, sum_ms FROM durations');
 const selectLiving = prepare(
   `SELECT ${SOURCE_COLUMNS} FROM sources WHERE repo = ? AND server = ? AND removed_at IS NULL`,
 );
@@ -57,6 +62,8 @@ const operations = {
   page: (repo: string, server: string, limit: number): SourceRow[] =>
     selectPage.all(repo, server, limit) as unknown as SourceRow[],
 
+  durations: (): DurationsRow[] => selectAllDurations.all() as unknown as DurationsRow[],
+
   commit: (changes: (ReportTuple | RemovalTuple)[]): OutcomeTuple[] =>
     inTransaction(() => changes.map((change) => (isRemoval(change) ? remove(change) : report(change)))),
 
@@ -72,6 +79,7 @@ const operations = {
 
   close: (): void => db.close(),
 };
+type DurationsRow = [repo: string, counts: string, sumMs: number];
 export type WriterOperations = typeof operations;
 serve(operations);
 
@@ -113,10 +121,10 @@ function report(change: ReportTuple): OutcomeTuple {
     lapseFrom,
     files,
     closed,
-    key,
+    repo,
+    server,
   ] = change;
-  if (key !== null) {
-    const [repo, server] = key;
+  if (repo !== null && server !== null) {
     const { changes, lastInsertRowid } = insertSource.run(
       ...[
         status,
@@ -142,7 +150,10 @@ function report(change: ReportTuple): OutcomeTuple {
       ? updateSource.run(...columns, id, version)
       : updateSourceAndFiles.run(...columns, JSON.stringify(files), id, version);
   if (changes === 0) return conflict(id);
-  if (closed !== null) closeDrifts(id, closed, receivedAt);
+  if (closed !== null && repo !== null) {
+    closeDrifts(id, closed, receivedAt);
+    countDurations(repo, closed, receivedAt);
+  }
   if (lapseFrom !== null) insertLapse.run(id, lapseFrom, receivedAt);
   return [id, times];
 }
@@ -168,6 +179,13 @@ function remove([id, version, at, lapseFrom, closed]: RemovalTuple): OutcomeTupl
 
 function closeDrifts(id: number, closed: readonly FileTuple[], at: number): void {
   for (const [name, since, times] of closed) insertDrift.run(id, name, times, since, at);
+}
+
+function countDurations(repo: string, closed: readonly FileTuple[], at: number): void {
+  const row = selectDurations.get(repo) as unknown as [string, number] | undefined;
+  const entry = row === undefined ? createCounts() : { counts: JSON.parse(row[0]) as number[], sumMs: row[1] };
+  for (const [, since] of closed) observe(entry, at - since);
+  writeDurations.run(repo, JSON.stringify(entry.counts), entry.sumMs);
 }
 
 function conflict(id: number): OutcomeTuple {

@@ -5,7 +5,8 @@ import { parseInstant } from '../instant.ts';
 import type { OpenDrift } from '../ledger.ts';
 import { lockFolder } from './sqlite-lock.ts';
 import { APPLICATION_ID, MIGRATIONS } from './sqlite-migrations.ts';
-import type { DriftRow, ReaderOperations } from './sqlite-reader.ts';
+import type { Change as HistoryChange } from '../history.ts';
+import type { ChangeRow, DriftRow, Page, ReaderOperations } from './sqlite-reader.ts';
 import {
   type FileTuple,
   type OutcomeTuple,
@@ -41,9 +42,9 @@ export async function openSqlite(dataDir: string): Promise<Store> {
     if (existsSync(file)) check(file);
     const write = await startWorker<WriterOperations>(new URL('sqlite-writer.ts', import.meta.url), file);
     const startReader = () => startWorker<ReaderOperations>(new URL('sqlite-reader.ts', import.meta.url), file);
-    let reader: ReturnType<typeof startReader> | undefined;
+    let started: ReturnType<typeof startReader> | undefined;
     // not before the first read of history: a thread has its price in memory
-    const read = () => (reader ??= startReader());
+    const read = () => (started ??= startReader());
 
     return {
       name: `sqlite ${process.versions.sqlite}`,
@@ -70,14 +71,33 @@ export async function openSqlite(dataDir: string): Promise<Store> {
         return { ...toStoredSource(found.row, parseInstant), diffs, drifts: found.drifts.map(toClosedDrift) };
       },
 
-      drifts: async ({ from, to }) => (await (await read())('drifts', from, to)).map(toClosedDrift),
+      async drifts({ from, to }, limit = Number.POSITIVE_INFINITY, selection = {}) {
+        const reader = await read();
+        return (await readAll(reader, reader('drifts', from, to, limit, selection))).map(toClosedDrift);
+      },
+
+      async history({ from, to }, now, limit = Number.POSITIVE_INFINITY, selection = {}) {
+        const reader = await read();
+        return (await readAll(reader, reader('history', from, to, now, limit, selection))).map(toChange);
+      },
+
+      async durations() {
+        const rows = await write('durations');
+        return new Map(rows.map(([repo, counts, sumMs]) => [repo, { counts: JSON.parse(counts) as number[], sumMs }]));
+      },
+
       lapses: async (range) =>
-        (await (await read())('lapses', range.from, range.to)).map(([repo, server, from, to]) => ({ repo, server, from, to })),
+        (await (await read())('lapses', range.from, range.to)).map(([repo, server, from, to]) => ({
+          repo,
+          server,
+          from,
+          to,
+        })),
       prune: (before, limit) => write('prune', before, limit),
       ready: () => write('ready'),
 
       async close() {
-        if (reader !== undefined) await (await reader)('close');
+        if (started !== undefined) await (await started)('close');
         await write('close');
         unlock();
       },
@@ -131,6 +151,19 @@ function check(file: string): void {
   }
 }
 
+type Reader = Awaited<ReturnType<typeof startWorker<ReaderOperations>>>;
+
+/** Asks for page after page; between two of them the event loop is free for others. */
+async function readAll<T>(read: Reader, first: Promise<Page<T>>): Promise<T[]> {
+  const { rows, cursor } = await first;
+  for (let at = cursor; at !== undefined;) {
+    const page = (await read('next', at)) as Page<T>;
+    rows.push(...page.rows);
+    at = page.cursor;
+  }
+  return rows;
+}
+
 function toTuple(change: Change): ReportTuple | RemovalTuple {
   return change.kind === 'report' ? reportTuple(change) : removalTuple(change);
 }
@@ -151,7 +184,8 @@ function reportTuple({ expected, advance, diffs }: ReportChange): ReportTuple {
     lapse === null ? null : lapse.from,
     advance.hasSameFiles ? null : next.files.map(toFileTuple),
     closed.length === 0 ? null : closed.map(toFileTuple),
-    expected === null ? [next.repo, next.server] : null,
+    expected === null || closed.length > 0 ? next.repo : null,
+    expected === null ? next.server : null,
   ];
 }
 
@@ -170,4 +204,8 @@ function toOutcome(outcome: OutcomeTuple): Outcome {
 
 function toClosedDrift([repo, server, name, times, openedAt, closedAt]: DriftRow): ClosedDrift {
   return { repo, server, name, times, openedAt, closedAt };
+}
+
+function toChange([time, repo, server, verdict, driftCount]: ChangeRow): HistoryChange {
+  return { time, repo, server, verdict, driftCount };
 }

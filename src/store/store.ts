@@ -1,3 +1,5 @@
+import type { DurationCounts } from '../durations.ts';
+import type { Change as HistoryChange } from '../history.ts';
 import type { Advance, Lapse, OpenDrift, Snapshot } from '../ledger.ts';
 
 /**
@@ -58,6 +60,13 @@ export type Detail = StoredSource & {
 /** `from` and `to` in milliseconds; what touches the half-open interval between them is in. */
 export type Range = { readonly from: number; readonly to: number };
 
+/** Which sources, removed ones too; what is undefined does not choose. `ids` are of living ones. */
+export type Selection = {
+  readonly repos?: readonly string[] | undefined;
+  readonly servers?: readonly string[] | undefined;
+  readonly ids?: readonly number[] | undefined;
+};
+
 /** A store failed. The message says how, in words an operator can act on; it may be shown by `/readyz`. */
 export class StoreError extends Error {}
 
@@ -84,8 +93,20 @@ export type Store = {
   /** Null if there is no such source now. Sees every commit that has resolved. Never waits behind a commit. */
   detail(repo: string, server: string, maxDrifts: number): Promise<Detail | null>;
 
-  /** Closed drifts that overlap the range, of removed sources too; sorted by openedAt, then repo, server, name. Never waits behind a commit. */
-  drifts(range: Range): Promise<ClosedDrift[]>;
+  /**
+   * Closed drifts that overlap the range, of removed sources too; of more than `limit` those that opened last. Sorted by openedAt, then
+   * repo, server, name. Never waits behind a commit.
+   */
+  drifts(range: Range, limit?: number, selection?: Selection): Promise<ClosedDrift[]>;
+
+  /**
+   * What the sources were in the range, removed ones too, as `changesOf` in `history.ts` gives it; of more than `limit` changes the
+   * newest. Ascending in time, then by repo and server. Never waits behind a commit.
+   */
+  history(range: Range, now: number, limit?: number, selection?: Selection): Promise<HistoryChange[]>;
+
+  /** Per repo, how long drifts that a report has ended had lasted: all there ever were, whatever has been pruned. */
+  durations(): Promise<Map<string, DurationCounts>>;
 
   /** Ended lapses that overlap the range, sorted by their beginning, then repo, server. Never waits behind a commit. */
   lapses(range: Range): Promise<StoredLapse[]>;
