@@ -9,7 +9,7 @@ import type { Snapshot } from '../src/ledger.ts';
 import { listen } from '../src/listen.ts';
 import { type Metrics, createMetrics } from '../src/metrics.ts';
 import { openSqlite } from '../src/store/sqlite.ts';
-import type { Store, StoredSource } from '../src/store/store.ts';
+import { type Store, StoreError, type StoredSource } from '../src/store/store.ts';
 
 /** Five seconds after the `last_check` of {@link reportBody}. */
 export const NOW = Date.UTC(2026, 3, 21, 10, 32, 20);
@@ -80,6 +80,56 @@ export function createClock(start = NOW): Clock {
     },
     advance(by) {
       ms += by;
+    },
+  };
+}
+
+export type Disk = {
+  /** The store on this disk; reading never fails. */
+  readonly store: Store;
+  /** The writing operations that were asked for, in their order. */
+  readonly calls: readonly string[];
+  /** Every write is refused from now on, for this reason. */
+  fail(reason: string): void;
+  /** Writes wait from now on. */
+  hang(): void;
+  /** Writes succeed again, and what hangs goes on. */
+  heal(): void;
+};
+
+/** Puts a disk that can be broken under a store. */
+export function createDisk(store: Store): Disk {
+  const calls: string[] = [];
+  let gate = Promise.withResolvers<void>();
+  gate.resolve();
+  const write =
+    <A extends unknown[], R>(operation: string, run: (...args: A) => Promise<R>) =>
+    async (...args: A): Promise<R> => {
+      calls.push(operation);
+      await gate.promise;
+      return run(...args);
+    };
+
+  return {
+    store: {
+      ...store,
+      commit: write('commit', store.commit),
+      prune: write('prune', store.prune),
+      ready: write('ready', store.ready),
+    },
+    calls,
+    fail(reason) {
+      gate = Promise.withResolvers();
+      gate.promise.catch(() => {});
+      gate.reject(new StoreError(reason));
+    },
+    hang() {
+      gate = Promise.withResolvers();
+    },
+    heal() {
+      gate.resolve();
+      gate = Promise.withResolvers();
+      gate.resolve();
     },
   };
 }
