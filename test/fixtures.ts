@@ -2,7 +2,8 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import pino from 'pino';
+import { setTimeout } from 'node:timers/promises';
+import pino, { type Logger } from 'pino';
 import { createApp } from '../src/app.ts';
 import { type Fleet, createFleet } from '../src/fleet.ts';
 import type { Snapshot } from '../src/ledger.ts';
@@ -84,6 +85,11 @@ export function createClock(start = NOW): Clock {
   };
 }
 
+/** Waits for what comes by itself; mocha's time limit ends it. */
+export async function until(isTrue: () => boolean): Promise<void> {
+  while (!isTrue()) await setTimeout(2);
+}
+
 export type Disk = {
   /** The store on this disk; reading never fails. */
   readonly store: Store;
@@ -156,6 +162,7 @@ export type Service = {
   readonly fleet: Fleet;
   readonly store: Store;
   readonly metrics: Metrics;
+  readonly logger: Logger;
   /** What it has logged, at level debug and above. */
   readonly log: readonly Record<string, unknown>[];
   /** Posts a report; a string is sent as it is, anything else as JSON. */
@@ -172,7 +179,7 @@ export async function startService(options: ServiceOptions = {}): Promise<Servic
   const folder = options.dataDir === undefined ? makeFolder() : { path: options.dataDir, remove() {} };
   const clock = options.clock ?? createClock();
   const lines: Record<string, unknown>[] = [];
-  const log = pino(
+  const logger = pino(
     { level: 'debug', base: null },
     { write: (line: string) => lines.push(JSON.parse(line) as Record<string, unknown>) },
   );
@@ -191,14 +198,14 @@ export async function startService(options: ServiceOptions = {}): Promise<Servic
     onCommit: metrics.commitDone,
     onStoreError(operation, error) {
       metrics.storeFailed(operation);
-      log.error({ operation, err: error }, 'the store failed');
+      logger.error({ operation, err: error }, 'the store failed');
     },
   });
   const app = createApp({
     fleet,
     store,
     metrics,
-    log,
+    log: logger,
     now: clock.now,
     newRequestId() {
       requests += 1;
@@ -219,6 +226,7 @@ export async function startService(options: ServiceOptions = {}): Promise<Servic
     fleet,
     store,
     metrics,
+    logger,
     log: lines,
     post: (body, headers = {}) =>
       fetch(`${server.url}/api/status`, {

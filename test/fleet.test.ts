@@ -5,7 +5,7 @@ import { parseReport } from '../src/report.ts';
 import type { Source } from '../src/roster.ts';
 import { openSqlite } from '../src/store/sqlite.ts';
 import type { Store } from '../src/store/store.ts';
-import { type Clock, type Disk, NOW, createClock, createDisk, makeFolder, reportOf } from './fixtures.ts';
+import { type Clock, type Disk, NOW, createClock, createDisk, makeFolder, reportOf, until } from './fixtures.ts';
 
 const MIB = 1_048_576;
 const MINUTE = 60_000;
@@ -550,10 +550,6 @@ describe('fleet', () => {
     });
   });
 });
-
-async function until(isTrue: () => boolean): Promise<void> {
-  while (!isTrue()) await new Promise((resolve) => setTimeout(resolve, 2));
-}
 
 async function problemOf(promise: Promise<unknown>): Promise<Problem> {
   try {
