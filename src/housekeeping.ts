@@ -62,7 +62,10 @@ export async function expire({
   const expired = fleet.list().filter(isExpired);
   if (expired.length === 0) return;
   const removed = await fleet.remove(expired, isExpired);
-  const names = expired.map(({ snapshot }) => `${snapshot.repo} ${snapshot.server}`);
+  // one that has reported meanwhile is still there
+  const gone = expired.filter((source) => source.isRemoved);
+  if (gone.length === 0) return;
+  const names = gone.map(({ snapshot }) => `${snapshot.repo} ${snapshot.server}`);
   log.info(
     { removed, sources: names.slice(0, 100) },
     'forgot sources: EXPIRE_AFTER has passed since their last report',

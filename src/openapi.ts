@@ -160,6 +160,9 @@ const exampleSource = {
   files_text: 'rsyslog.conf, rsyslog.d/30-lab.conf',
 };
 
+const notModified = { description: 'As the If-None-Match says.' };
+const unavailable = problem('Not stored: the store cannot write now. See Retry-After.');
+
 const paths = {
   '/api/status': {
     post: {
@@ -177,7 +180,7 @@ const paths = {
         415: problem('Not application/json.'),
         422: problem('JSON, but rules are broken: each is in errors.'),
         429: problem('A new source beyond MAX_SOURCES; known ones go on.'),
-        503: problem('Not stored: the store cannot write now. See Retry-After.'),
+        503: unavailable,
       },
     },
     delete: {
@@ -194,6 +197,7 @@ const paths = {
       responses: {
         200: json('How many.', ref('Deleted'), { deleted: 3 }),
         400: problem('No filter, or an unknown one.'),
+        503: unavailable,
       },
     },
   },
@@ -201,11 +205,11 @@ const paths = {
     parameters: pathParameters,
     get: {
       summary: 'One source in full, with diffs and its last drifts',
-      responses: { 200: json('The source.', ref('SourceDetail')), 404: problem('Unknown source.') },
+      responses: { 200: json('The source.', ref('SourceDetail')), 304: notModified, 404: problem('Unknown source.') },
     },
     delete: {
       summary: 'Forget a source; its history stays until HISTORY_RETENTION',
-      responses: { 204: { description: 'Forgotten.' }, 404: problem('Unknown source.') },
+      responses: { 204: { description: 'Forgotten.' }, 404: problem('Unknown source.'), 503: unavailable },
     },
   },
   '/status.json': {
@@ -214,7 +218,7 @@ const paths = {
       parameters: filters,
       responses: {
         200: json('Sorted by repo, then server.', list('Source'), [exampleSource]),
-        304: { description: 'As the If-None-Match says.' },
+        304: notModified,
       },
     },
   },
@@ -240,7 +244,7 @@ const paths = {
     },
   },
   '/openapi.json': {
-    get: { summary: 'This document', responses: { 200: json('OpenAPI 3.1.', { type: 'object' }) } },
+    get: { summary: 'This document', responses: { 200: json('OpenAPI 3.1.', { type: 'object' }), 304: notModified } },
   },
 };
 

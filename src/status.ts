@@ -50,7 +50,8 @@ export function toDetail({ snapshot, diffs, drifts }: Detail, now: number) {
       name,
       since: toIso(since),
       times_drifted: times,
-      diff: diffs[name] ?? null,
+      // a file may be called as objects have it: constructor
+      diff: (Object.hasOwn(diffs, name) ? diffs[name] : null) ?? null,
     })),
     drifts: [
       ...snapshot.files.map(({ name, since }) => toDrift(name, since, null, now)),

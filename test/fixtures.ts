@@ -2,14 +2,15 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import pino from 'pino';
+import { setTimeout } from 'node:timers/promises';
+import pino, { type Logger } from 'pino';
 import { createApp } from '../src/app.ts';
 import { type Fleet, createFleet } from '../src/fleet.ts';
 import type { Snapshot } from '../src/ledger.ts';
 import { listen } from '../src/listen.ts';
 import { type Metrics, createMetrics } from '../src/metrics.ts';
 import { openSqlite } from '../src/store/sqlite.ts';
-import type { Store, StoredSource } from '../src/store/store.ts';
+import { type Store, StoreError, type StoredSource } from '../src/store/store.ts';
 
 /** Five seconds after the `last_check` of {@link reportBody}. */
 export const NOW = Date.UTC(2026, 3, 21, 10, 32, 20);
@@ -84,6 +85,61 @@ export function createClock(start = NOW): Clock {
   };
 }
 
+/** Waits for what comes by itself; mocha's time limit ends it. */
+export async function until(isTrue: () => boolean): Promise<void> {
+  while (!isTrue()) await setTimeout(2);
+}
+
+export type Disk = {
+  /** The store on this disk; reading never fails. */
+  readonly store: Store;
+  /** The writing operations that were asked for, in their order. */
+  readonly calls: readonly string[];
+  /** Every write is refused from now on, for this reason. */
+  fail(reason: string): void;
+  /** Writes wait from now on. */
+  hang(): void;
+  /** Writes succeed again, and what hangs goes on. */
+  heal(): void;
+};
+
+/** Puts a disk that can be broken under a store. */
+export function createDisk(store: Store): Disk {
+  const calls: string[] = [];
+  let gate = Promise.withResolvers<void>();
+  gate.resolve();
+  const write =
+    <A extends unknown[], R>(operation: string, run: (...args: A) => Promise<R>) =>
+    async (...args: A): Promise<R> => {
+      calls.push(operation);
+      await gate.promise;
+      return run(...args);
+    };
+
+  return {
+    store: {
+      ...store,
+      commit: write('commit', store.commit),
+      prune: write('prune', store.prune),
+      ready: write('ready', store.ready),
+    },
+    calls,
+    fail(reason) {
+      gate = Promise.withResolvers();
+      gate.promise.catch(() => {});
+      gate.reject(new StoreError(reason));
+    },
+    hang() {
+      gate = Promise.withResolvers();
+    },
+    heal() {
+      gate.resolve();
+      gate = Promise.withResolvers();
+      gate.resolve();
+    },
+  };
+}
+
 export type ServiceOptions = {
   /** Kept after `stop`. Without it the service has a folder of its own, which goes away with it. */
   readonly dataDir?: string;
@@ -106,6 +162,7 @@ export type Service = {
   readonly fleet: Fleet;
   readonly store: Store;
   readonly metrics: Metrics;
+  readonly logger: Logger;
   /** What it has logged, at level debug and above. */
   readonly log: readonly Record<string, unknown>[];
   /** Posts a report; a string is sent as it is, anything else as JSON. */
@@ -122,7 +179,7 @@ export async function startService(options: ServiceOptions = {}): Promise<Servic
   const folder = options.dataDir === undefined ? makeFolder() : { path: options.dataDir, remove() {} };
   const clock = options.clock ?? createClock();
   const lines: Record<string, unknown>[] = [];
-  const log = pino(
+  const logger = pino(
     { level: 'debug', base: null },
     { write: (line: string) => lines.push(JSON.parse(line) as Record<string, unknown>) },
   );
@@ -141,14 +198,14 @@ export async function startService(options: ServiceOptions = {}): Promise<Servic
     onCommit: metrics.commitDone,
     onStoreError(operation, error) {
       metrics.storeFailed(operation);
-      log.error({ operation, err: error }, 'the store failed');
+      logger.error({ operation, err: error }, 'the store failed');
     },
   });
   const app = createApp({
     fleet,
     store,
     metrics,
-    log,
+    log: logger,
     now: clock.now,
     newRequestId() {
       requests += 1;
@@ -169,6 +226,7 @@ export async function startService(options: ServiceOptions = {}): Promise<Servic
     fleet,
     store,
     metrics,
+    logger,
     log: lines,
     post: (body, headers = {}) =>
       fetch(`${server.url}/api/status`, {

@@ -40,7 +40,7 @@ export async function openSqlite(dataDir: string): Promise<Store> {
   const unlock = takeFolder(dataDir);
   try {
     if (existsSync(file)) check(file);
-    const write = await startWorker<WriterOperations>(new URL('sqlite-writer.ts', import.meta.url), file);
+    const write = await startWriter(file);
     const startReader = () => startWorker<ReaderOperations>(new URL('sqlite-reader.ts', import.meta.url), file);
     let started: ReturnType<typeof startReader> | undefined;
     // not before the first read of history: a thread has its price in memory
@@ -123,7 +123,8 @@ function takeFolder(dataDir: string): () => void {
 
 /** Looks before anything is opened for writing, so that a file that is not ours to change is not changed. */
 function check(file: string): void {
-  const advice = 'Nothing was changed. Move the file away to start empty, or put a backup in its place';
+  // a log that stays behind would be played into whatever comes in the file's place
+  const advice = `Nothing was changed. Move the file away (with ${file}-wal, if there is one) to start empty, or put a backup in its place`;
   let db: DatabaseSync | undefined;
   try {
     db = new DatabaseSync(file, { readOnly: true });
@@ -162,6 +163,17 @@ async function readAll<T>(read: Reader, first: Promise<Page<T>>): Promise<T[]> {
     at = page.cursor;
   }
   return rows;
+}
+
+async function startWriter(file: string) {
+  try {
+    return await startWorker<WriterOperations>(new URL('sqlite-writer.ts', import.meta.url), file);
+  } catch (error) {
+    throw new StoreError(
+      `${file} cannot be written (${(error as Error).message}). See that this user may write to it and that the disk has room.`,
+      { cause: error },
+    );
+  }
 }
 
 function toTuple(change: Change): ReportTuple | RemovalTuple {

@@ -1,0 +1,84 @@
+import type { ServerResponse } from 'node:http';
+import { Problem } from './problem.ts';
+
+/** What has changed, sent to whoever listens, as server-sent events (WHATWG HTML, section 9.2). */
+export type Events = {
+  /** @param data JSON text without line breaks */
+  publish(data: string): void;
+  /**
+   * Takes over the response and keeps it open. With the id of the last event that the client saw, it first gets what it missed; or, where
+   * memory does not reach so far, an event `reset`: read everything anew.
+   * @throws {Problem} 503 when there are too many listeners
+   */
+  subscribe(response: ServerResponse, lastEventId: string): void;
+  /** Ends all subscriptions: clients then reconnect elsewhere. */
+  close(): void;
+};
+
+const MEMORY = 1000;
+const MAX_LISTENERS = 1000;
+const PING_MS = 15_000;
+const RETRY_MS = 5000;
+/** A listener that has so much unread is too slow and is dropped; when it returns, it resumes or is reset. */
+const MAX_UNREAD_BYTES = 1_048_576;
+
+/** @param now milliseconds: ids begin with it, so that they go on increasing after a restart */
+export function createEvents(now: number): Events {
+  const firstId = now * 1000;
+  let nextId = firstId;
+  let recent: { readonly id: number; readonly text: string }[] = [];
+  const listeners = new Set<ServerResponse>();
+  const timer = setInterval(() => broadcast(': ping\n\n'), PING_MS);
+  timer.unref();
+
+  function broadcast(text: string): void {
+    for (const response of listeners) send(response, text);
+  }
+
+  function send(response: ServerResponse, text: string): void {
+    if (response.writableLength > MAX_UNREAD_BYTES) response.destroy();
+    else response.write(text);
+  }
+
+  /** Undefined: something that the client has not seen is forgotten, or the id is none of ours. */
+  function missed(lastEventId: string): readonly { readonly text: string }[] | undefined {
+    const last = /^\d{1,16}$/.test(lastEventId) ? Number(lastEventId) : Number.NaN;
+    const oldest = recent[0]?.id ?? nextId;
+    return last >= oldest - 1 && last < nextId ? recent.filter(({ id }) => id > last) : undefined;
+  }
+
+  return {
+    publish(data) {
+      const event = { id: nextId, text: `id: ${nextId}\nevent: change\ndata: ${data}\n\n` };
+      nextId += 1;
+      recent.push(event);
+      // cut now and then, not each time
+      if (recent.length >= 2 * MEMORY) recent = recent.slice(-MEMORY);
+      broadcast(event.text);
+    },
+
+    subscribe(response, lastEventId) {
+      if (listeners.size >= MAX_LISTENERS) {
+        throw new Problem(503, 'Too many listeners', `${MAX_LISTENERS} listen already; try again later`, {
+          headers: { 'Retry-After': '30' },
+        });
+      }
+      response.writeHead(200, {
+        'Content-Type': 'text/event-stream; charset=utf-8',
+        'Cache-Control': 'no-cache',
+        // a proxy such as nginx would otherwise hold events back
+        'X-Accel-Buffering': 'no',
+      });
+      const news = lastEventId === '' ? [] : missed(lastEventId);
+      const reset = `id: ${nextId - 1}\nevent: reset\ndata: {}\n\n`;
+      response.write(`retry: ${RETRY_MS}\n\n${news === undefined ? reset : news.map(({ text }) => text).join('')}`);
+      listeners.add(response);
+      response.once('close', () => listeners.delete(response));
+    },
+
+    close() {
+      clearInterval(timer);
+      for (const response of listeners) response.end();
+    },
+  };
+}
