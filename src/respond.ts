@@ -1,4 +1,4 @@
-import { Readable } from 'node:stream';
+import { Readable, pipeline } from 'node:stream';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import { constants, createGzip, gzip } from 'node:zlib';
@@ -48,8 +48,10 @@ export function sendPortions(ctx: Context, portions: AsyncIterable<string> | Ite
   const stream = Readable.from(paced(portions), { objectMode: false, highWaterMark: 262_144 });
   if (wantsGzip(ctx)) {
     ctx.set('Content-Encoding', 'gzip');
-    // an error or a reader that goes away ends both
-    ctx.body = stream.compose(createGzip(GZIP));
+    const gzipped = createGzip(GZIP);
+    // an error or a reader that goes away ends both; Koa hears of it from the body
+    pipeline(stream, gzipped, () => {});
+    ctx.body = gzipped;
   } else {
     ctx.body = stream;
   }
