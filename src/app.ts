@@ -33,6 +33,7 @@ export type AppOptions = {
 };
 
 const MAX_DRIFTS_IN_DETAIL = 50;
+const READER_LEFT = new Set<string | undefined>(['ERR_STREAM_PREMATURE_CLOSE', 'ECONNRESET', 'EPIPE']);
 
 /** The service over HTTP: every route is in this function. */
 export function createApp(options: AppOptions): Koa {
@@ -57,7 +58,7 @@ export function createApp(options: AppOptions): Koa {
   app.use(router.allowedMethods());
   // what goes wrong after the answer has begun; a reader that leaves early is no error
   app.on('error', (error: NodeJS.ErrnoException) => {
-    if (error.code !== 'ERR_STREAM_PREMATURE_CLOSE') options.log.error({ err: error }, 'response failed');
+    if (!READER_LEFT.has(error.code)) options.log.error({ err: error }, 'response failed');
   });
   return app;
 
