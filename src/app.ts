@@ -1,3 +1,4 @@
+import { METHODS } from 'node:http';
 import { Router } from '@koa/router';
 import Koa, { type Context } from 'koa';
 import bodyParser from 'koa-bodyparser';
@@ -41,7 +42,8 @@ export function createApp(options: AppOptions): Koa {
   const statusList = createStatusList(fleet, options.bootId);
   const openApi = toSharedBody(renderOpenApi(options.version, options.publicUrl));
   const app = new Koa();
-  const router = new Router();
+  // so that a method that nobody has here is a 405, or a 404 where there is no route
+  const router = new Router({ methods: [...METHODS] });
 
   router.post('/api/status', attributeRefusal, bodyParser(bodyOptions(maxBodyBytes)), postReport);
   router.delete('/api/status', deleteMatching);
