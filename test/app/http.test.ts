@@ -180,10 +180,11 @@ describe('over HTTP, the service', () => {
       );
       await service.post(`{"repo":"${secret}`, headers);
       await service.post(secret, headers);
+      await service.post(reportBody({ repo: `password is ${secret}` }), headers);
       await service.request(`/status.json?token=${secret}`, { headers });
       await service.request(`/api/status?token=${secret}`, { method: 'DELETE', headers });
       await until(() => service.log.filter(({ msg }) => msg === 'request').length >= 2 || undefined);
-      expect(service.log.filter(({ msg }) => msg === 'report')).to.have.lengthOf(4);
+      expect(service.log.filter(({ msg }) => msg === 'report')).to.have.lengthOf(5);
       expect(JSON.stringify(service.log)).to.not.contain(secret);
     });
   });
