@@ -28,9 +28,18 @@ export function beginRead(ctx: Context, type: string, etag?: string): boolean {
   ctx.vary('Accept-Encoding');
   if (etag === undefined) return true;
   ctx.set('ETag', `W/"${etag}"`);
-  if (!ctx.fresh) return true;
+  if (!isKnown(ctx, etag)) return true;
   ctx.status = 304;
   return false;
+}
+
+/**
+ * Whether the client has this state. Koa's `fresh` would send it again to a request with `Cache-Control: no-cache`, which `fetch`
+ * adds to every If-None-Match by itself.
+ */
+function isKnown(ctx: Context, etag: string): boolean {
+  const tags = ctx.get('If-None-Match').split(',');
+  return tags.some((tag) => tag.trim() === '*' || tag.trim().replace(/^W\//, '') === `"${etag}"`);
 }
 
 export async function sendShared(ctx: Context, body: SharedBody): Promise<void> {
