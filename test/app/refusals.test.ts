@@ -216,23 +216,29 @@ describe('a report that is sent', () => {
     expect((await sendJson(inChunks(VALID))).status).to.equal(201);
   });
 
-  for (const encoding of ['identity', 'gzip']) {
-    it(`and given up half-way (${encoding}) leaves no trace but its line in the log`, async () => {
-      const headers = { 'Content-Type': 'application/json', 'Content-Length': 1000, 'Content-Encoding': encoding };
-      const post = request(`${service.url}/api/status`, {
-        method: 'POST',
-        headers: { ...headers, Expect: '100-continue' },
-      });
-      post.on('error', () => {});
-      post.write(encoding === 'gzip' ? gzipSync(VALID).subarray(0, 30) : VALID.slice(0, 30));
-      await once(post, 'continue');
-      post.destroy();
-      const line = await until(() => service.log.find(({ msg }) => msg === 'report'));
-      expect(line).to.include({ result: 'rejected', reason: 'malformed' });
-      expect(service.fleet.size).to.equal(0);
-      expect((await sendJson(VALID)).status).to.equal(201);
-    });
+  /** Part of a body, until the service has begun with it; then the sender is gone. */
+  async function giveUp(headers: Record<string, string>, part: string | Buffer): Promise<void> {
+    const all = { 'Content-Type': 'application/json', 'Content-Length': 1000, Expect: '100-continue', ...headers };
+    const post = request(`${service.url}/api/status`, { method: 'POST', headers: all });
+    post.on('error', () => {});
+    post.write(part);
+    await once(post, 'continue');
+    post.destroy();
   }
+
+  it('and given up half-way leaves no trace but its line in the log', async () => {
+    await giveUp({}, VALID.slice(0, 30));
+    const line = await until(() => service.log.find(({ msg }) => msg === 'report'));
+    expect(line).to.include({ result: 'rejected', reason: 'malformed' });
+    expect(service.fleet.size).to.equal(0);
+    expect((await sendJson(VALID)).status).to.equal(201);
+  });
+
+  it('packed and given up half-way leaves no source', async () => {
+    await giveUp({ 'Content-Encoding': 'gzip' }, gzipSync(VALID).subarray(0, 30));
+    expect((await service.post(reportBody({ server: 'other' }))).status).to.equal(201);
+    expect(service.fleet.size).to.equal(1);
+  });
 
   it('of one source too many is refused with 429, while known ones go on', async () => {
     for (const server of ['one', 'two']) expect((await service.post(reportBody({ server }))).status).to.equal(201);
@@ -246,6 +252,36 @@ describe('a report that is sent', () => {
     await service.request('/api/status/rsyslog/one', { method: 'DELETE' });
     expect((await service.post(reportBody({ server: 'three' }))).status).to.equal(201);
   });
+});
+
+describe('a huge report without sense', () => {
+  let service: Service;
+
+  before(async () => {
+    service = await startService();
+  });
+  after(() => service.stop());
+
+  const lists = '['.repeat(200_000) + ']'.repeat(200_000);
+  const objects = `${'{"a":'.repeat(100_000)}1${'}'.repeat(100_000)}`;
+  const bodies: readonly (readonly [what: string, body: string, status: number])[] = [
+    ['only lists in lists', lists, 422],
+    ['only objects in objects', objects, 422],
+    ['lists in lists as a status', VALID.replace('"OUT_OF_SYNC"', lists), 422],
+    ['objects in objects as a repo', VALID.replace('"rsyslog"', objects), 422],
+    ['lists in lists as a file', VALID.replace('"files":[', `"files":[${lists},`), 422],
+    ['a number of very many digits', VALID.replace('"drift_count":2', `"drift_count":${'9'.repeat(500_000)}`), 422],
+    ['a list of very many nothings', VALID.replace('"files":[', `"files":[${'0,'.repeat(200_000)}`), 422],
+    ['a list of very many wrong files', VALID.replace('"files":[', `"files":[${'{"name":""},'.repeat(9990)}`), 422],
+    ['objects in objects in a field that is not kept', VALID.replace('{', `{"x":${objects},`), 201],
+  ];
+  for (const [what, body, status] of bodies) {
+    it(`(${what}) gets its ${status}`, async () => {
+      const response = await service.post(body);
+      expect(response.status).to.equal(status);
+      expect((await response.text()).length).to.be.lessThan(100_000);
+    });
+  }
 });
 
 function inChunks(text: string): ReadableStream<Uint8Array> {
