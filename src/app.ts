@@ -1,3 +1,4 @@
+import { METHODS } from 'node:http';
 import { Router } from '@koa/router';
 import Koa, { type Context } from 'koa';
 import bodyParser from 'koa-bodyparser';
@@ -33,6 +34,7 @@ export type AppOptions = {
 };
 
 const MAX_DRIFTS_IN_DETAIL = 50;
+const READER_LEFT = new Set<string | undefined>(['ERR_STREAM_PREMATURE_CLOSE', 'ECONNRESET', 'EPIPE']);
 
 /** The service over HTTP: every route is in this function. */
 export function createApp(options: AppOptions): Koa {
@@ -40,7 +42,8 @@ export function createApp(options: AppOptions): Koa {
   const statusList = createStatusList(fleet, options.bootId);
   const openApi = toSharedBody(renderOpenApi(options.version, options.publicUrl));
   const app = new Koa();
-  const router = new Router();
+  // so that a method that nobody has here is a 405, or a 404 where there is no route
+  const router = new Router({ methods: [...METHODS] });
 
   router.post('/api/status', attributeRefusal, bodyParser(bodyOptions(maxBodyBytes)), postReport);
   router.delete('/api/status', deleteMatching);
@@ -57,7 +60,7 @@ export function createApp(options: AppOptions): Koa {
   app.use(router.allowedMethods());
   // what goes wrong after the answer has begun; a reader that leaves early is no error
   app.on('error', (error: NodeJS.ErrnoException) => {
-    if (error.code !== 'ERR_STREAM_PREMATURE_CLOSE') options.log.error({ err: error }, 'response failed');
+    if (!READER_LEFT.has(error.code)) options.log.error({ err: error }, 'response failed');
   });
   return app;
 

@@ -12,7 +12,7 @@ export type BoundaryOptions = {
 };
 
 const REQUEST_ID = /^[\w.:/+=@-]{1,128}$/;
-const STATUS_TITLES: Record<number, string> = { 404: 'Not found', 405: 'Method not allowed', 501: 'Not implemented' };
+const STATUS_TITLES: Record<number, string> = { 404: 'Not found', 405: 'Method not allowed' };
 
 /** Around every request: gives it an id, turns what was thrown into a problem, logs and measures it. */
 export function createBoundary({ metrics, log, newRequestId, isStopping }: BoundaryOptions): Middleware {

@@ -11,6 +11,7 @@ const MAX_AHEAD_MS = 5 * 60_000;
 const MAX_PLACES_PER_RULE = 100;
 const MAX_IGNORED = 100;
 
+const MAX_KEY_LENGTH = 200;
 const KEY = '^[A-Za-z0-9][A-Za-z0-9._:/@-]*$';
 const KEY_DESCRIPTION = '1 to 200 characters of A-Z a-z 0-9 . _ : / @ - that begin with a letter or digit';
 
@@ -23,8 +24,8 @@ export const reportSchema = {
   description: 'a JSON object: what one check of one server against one repo found',
   required: ['repo', 'server', 'sync_status', 'drift_count', 'files', 'last_check'],
   properties: {
-    repo: { type: 'string', minLength: 1, maxLength: 200, pattern: KEY, description: KEY_DESCRIPTION },
-    server: { type: 'string', minLength: 1, maxLength: 200, pattern: KEY, description: KEY_DESCRIPTION },
+    repo: { type: 'string', minLength: 1, maxLength: MAX_KEY_LENGTH, pattern: KEY, description: KEY_DESCRIPTION },
+    server: { type: 'string', minLength: 1, maxLength: MAX_KEY_LENGTH, pattern: KEY, description: KEY_DESCRIPTION },
     sync_status: { type: 'string', enum: ['SYNCED', 'OUT_OF_SYNC'], description: 'SYNCED or OUT_OF_SYNC' },
     drift_count: { type: 'integer', minimum: 0, description: 'a whole number, the length of files' },
     files: {
@@ -143,7 +144,10 @@ export function parseReport(value: unknown, now: number): Report {
   };
 }
 
-/** The source that an unusable body speaks of, as far as it can be read: a refusal is then shown with its source. */
+/**
+ * The source that an unusable body speaks of, as far as it can be read: a refusal is then shown with its source. Only names that a
+ * source may have: they go into the log, anything else stays out of it.
+ */
 export function sourceOf(body: unknown): { repo: string; server: string } | undefined {
   let repo: unknown;
   let server: unknown;
@@ -153,7 +157,7 @@ export function sourceOf(body: unknown): { repo: string; server: string } | unde
   } else if (isRecord(body)) {
     ({ repo, server } = body);
   }
-  return typeof repo === 'string' && typeof server === 'string' ? { repo, server } : undefined;
+  return isKey(repo) && isKey(server) ? { repo, server } : undefined;
 }
 
 function invalid(violations: readonly Violation[]): Problem {
@@ -297,6 +301,10 @@ function ignoredFields(body: Body): string[] {
     for (const name in file) if (!FILE_FIELDS.has(name)) ignored.add(`files[].${name}`);
   }
   return [...ignored].slice(0, MAX_IGNORED);
+}
+
+function isKey(value: unknown): value is string {
+  return typeof value === 'string' && value.length <= MAX_KEY_LENGTH && new RegExp(KEY).test(value);
 }
 
 function isRecord(value: unknown): value is Record<string, unknown> {

@@ -1,4 +1,4 @@
-import { Readable } from 'node:stream';
+import { Readable, pipeline } from 'node:stream';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import { constants, createGzip, gzip } from 'node:zlib';
@@ -28,9 +28,18 @@ export function beginRead(ctx: Context, type: string, etag?: string): boolean {
   ctx.vary('Accept-Encoding');
   if (etag === undefined) return true;
   ctx.set('ETag', `W/"${etag}"`);
-  if (!ctx.fresh) return true;
+  if (!isKnown(ctx, etag)) return true;
   ctx.status = 304;
   return false;
+}
+
+/**
+ * Whether the client has this state. Koa's `fresh` would send it again to a request with `Cache-Control: no-cache`, which `fetch`
+ * adds to every If-None-Match by itself.
+ */
+function isKnown(ctx: Context, etag: string): boolean {
+  const tags = ctx.get('If-None-Match').split(',');
+  return tags.some((tag) => tag.trim() === '*' || tag.trim().replace(/^W\//, '') === `"${etag}"`);
 }
 
 export async function sendShared(ctx: Context, body: SharedBody): Promise<void> {
@@ -48,8 +57,10 @@ export function sendPortions(ctx: Context, portions: AsyncIterable<string> | Ite
   const stream = Readable.from(paced(portions), { objectMode: false, highWaterMark: 262_144 });
   if (wantsGzip(ctx)) {
     ctx.set('Content-Encoding', 'gzip');
-    // an error or a reader that goes away ends both
-    ctx.body = stream.compose(createGzip(GZIP));
+    const gzipped = createGzip(GZIP);
+    // an error or a reader that goes away ends both; Koa hears of it from the body
+    pipeline(stream, gzipped, () => {});
+    ctx.body = gzipped;
   } else {
     ctx.body = stream;
   }

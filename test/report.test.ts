@@ -380,6 +380,8 @@ describe('report', () => {
       ['a list', [{ repo: 'web', server: 'lab' }]],
       ['an object without server', { repo: 'web' }],
       ['an object with a repo that is a number', { repo: 1, server: 'lab' }],
+      ['an object with a repo that no source may have', { repo: 'a b', server: 'lab' }],
+      ['an object with a server that is too long', { repo: 'web', server: 's'.repeat(201) }],
       ['text without server', '{"repo": "web"'],
       ['text with a repo that is too long', `{"repo": "${'r'.repeat(201)}", "server": "lab"`],
     ];
