@@ -5,13 +5,15 @@ import bodyParser from 'koa-bodyparser';
 import type { Logger } from 'pino';
 import { createBoundary } from './boundary.ts';
 import { isFiltering, isSelected, parseFilter } from './filter.ts';
+import type { Events } from './events.ts';
 import type { Fleet } from './fleet.ts';
 import type { Metrics } from './metrics.ts';
 import { renderOpenApi } from './openapi.ts';
 import { Problem } from './problem.ts';
 import { parseReport, sourceOf } from './report.ts';
+import { createPast } from './past.ts';
+import { createPresent } from './present.ts';
 import { beginRead, sendPortions, sendShared, toSharedBody } from './respond.ts';
-import { createStatusList } from './statuses.ts';
 import type { Source } from './roster.ts';
 import { toDetail, toReceipt } from './status.ts';
 import type { Store } from './store/store.ts';
@@ -20,6 +22,7 @@ export type AppOptions = {
   readonly fleet: Fleet;
   readonly store: Store;
   readonly metrics: Metrics;
+  readonly events: Events;
   readonly log: Logger;
   /** Milliseconds since the epoch. */
   readonly now: () => number;
@@ -38,8 +41,9 @@ const READER_LEFT = new Set<string | undefined>(['ERR_STREAM_PREMATURE_CLOSE', '
 
 /** The service over HTTP: every route is in this function. */
 export function createApp(options: AppOptions): Koa {
-  const { fleet, store, metrics, now, maxBodyBytes } = options;
-  const statusList = createStatusList(fleet, options.bootId);
+  const { fleet, store, metrics, events, now, maxBodyBytes } = options;
+  const present = createPresent(fleet, options.bootId);
+  const past = createPast(fleet, store, present);
   const openApi = toSharedBody(renderOpenApi(options.version, options.publicUrl));
   const app = new Koa();
   // so that a method that nobody has here is a 405, or a 404 where there is no route
@@ -49,7 +53,12 @@ export function createApp(options: AppOptions): Koa {
   router.delete('/api/status', deleteMatching);
   router.get('/api/status/:repo/:server', getDetail);
   router.delete('/api/status/:repo/:server', deleteOne);
-  router.get('/status.json', getStatusList);
+  router.get('/status.json', (ctx) => present.sendSources(ctx, parseFilter(ctx.query), now()));
+  router.get('/files.json', (ctx) => present.sendFiles(ctx, parseFilter(ctx.query), now()));
+  router.get('/summary.json', (ctx) => present.sendSummary(ctx, parseFilter(ctx.query), now()));
+  router.get('/history.json', (ctx) => past.sendHistory(ctx, parseFilter(ctx.query), now()));
+  router.get('/drifts.json', (ctx) => past.sendDrifts(ctx, parseFilter(ctx.query), now()));
+  router.get('/api/events', getEvents);
   router.get('/metrics', getMetrics);
   router.get('/openapi.json', getOpenApi);
   router.get('/healthz', getHealth);
@@ -74,7 +83,9 @@ export function createApp(options: AppOptions): Koa {
     ctx.state.result = accepted.result;
     ctx.status = accepted.result === 'created' ? 201 : 200;
     ctx.type = 'json';
-    ctx.body = `${JSON.stringify(toReceipt(accepted, report.ignored, now()))}\n`;
+    const receipt = JSON.stringify(toReceipt(accepted, report.ignored, now()));
+    if (accepted.result === 'created' || accepted.result === 'changed') events.publish(receipt);
+    ctx.body = `${receipt}\n`;
   }
 
   /** Counts a refusal, and notes it with its source where the body tells which one. */
@@ -132,8 +143,15 @@ export function createApp(options: AppOptions): Koa {
     ctx.body = { deleted: dryRun === 'true' ? matching.length : await fleet.remove(matching, stillMatches) };
   }
 
-  async function getStatusList(ctx: Context): Promise<void> {
-    await statusList.send(ctx, parseFilter(ctx.query), now());
+  function getEvents(ctx: Context): void {
+    if (options.isStopping()) throw new Problem(503, 'Not ready', 'The service is stopping');
+    if (ctx.method === 'HEAD') {
+      beginRead(ctx, 'text/event-stream');
+      return;
+    }
+    events.subscribe(ctx.res, ctx.get('Last-Event-ID'));
+    // from here on the response is not Koa's
+    ctx.respond = false;
   }
 
   function getMetrics(ctx: Context): void {

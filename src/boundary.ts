@@ -3,6 +3,7 @@ import type { Context, Middleware, Next } from 'koa';
 import type { Logger } from 'pino';
 import type { Metrics } from './metrics.ts';
 import { Problem, type RejectReason, renderProblem } from './problem.ts';
+import { StoreError } from './store/store.ts';
 
 export type BoundaryOptions = {
   readonly metrics: Metrics;
@@ -76,7 +77,8 @@ export function createBoundary({ metrics, log, newRequestId, isStopping }: Bound
 
 function send(ctx: Context, problem: Problem, requestId: string): void {
   ctx.status = problem.status;
-  ctx.remove('Content-Encoding');
+  // of the answer that had been begun
+  for (const name of ['Content-Encoding', 'ETag', 'X-Truncated']) ctx.remove(name);
   ctx.set(problem.headers);
   ctx.type = 'application/problem+json';
   ctx.body = renderProblem(problem, requestId);
@@ -84,6 +86,12 @@ function send(ctx: Context, problem: Problem, requestId: string): void {
 
 function toProblem(error: unknown): Problem {
   if (error instanceof Problem) return error;
+  if (error instanceof StoreError) {
+    return new Problem(503, 'Store unavailable', 'The store could not be read', {
+      headers: { 'Retry-After': '5' },
+      cause: error,
+    });
+  }
   const { status, message } = error as { status?: number; message: string };
   // what the body parser throws
   if (status === 413)

@@ -1,4 +1,5 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
+import { type Durations, createCounts, observe } from './durations.ts';
 import { type Advance, type OpenDrift, type Snapshot, advance, lapseUntil } from './ledger.ts';
 import { Problem } from './problem.ts';
 import type { Report } from './report.ts';
@@ -39,6 +40,8 @@ export type Fleet = {
   /** Grows with every change of any snapshot. */
   readonly revision: number;
   readonly spread: Spread;
+  /** How long drifts have lasted that a report has ended. */
+  readonly durations: Durations;
   /** Set from a failed write to the next one that succeeds. */
   readonly failure: WriteFailure | undefined;
   /**
@@ -93,6 +96,7 @@ const PROBE_TIMEOUT_MS = 2000;
 export async function createFleet(options: FleetOptions): Promise<Fleet> {
   const { store, now, staleAfterMs, maxSources, commitTimeoutMs, onCommit, onStoreError } = options;
   const roster = createRoster(await store.load());
+  const durations = await store.durations();
 
   let waiting: Task[] = [];
   let waitingBytes = 0;
@@ -221,12 +225,20 @@ export async function createFleet(options: FleetOptions): Promise<Fleet> {
         roster.put(task.key, null);
         task.resolve(accepted);
       } else {
+        for (const { since } of accepted.closed) countDuration(accepted.snapshot, since);
         const snapshot = counted(accepted.snapshot, outcome.times);
         roster.put(task.key, { id: outcome.id, snapshot });
         task.resolve(snapshot === accepted.snapshot ? accepted : { ...accepted, snapshot });
       }
     }
     if (again.length > 0) waiting = [...again, ...waiting];
+  }
+
+  /** In memory what the store has counted on disk. */
+  function countDuration({ repo, receivedAt }: Snapshot, since: number): void {
+    const entry = durations.get(repo) ?? createCounts();
+    durations.set(repo, entry);
+    observe(entry, receivedAt - since);
   }
 
   /** Answers what has waited too long. What waits in the queue is taken out; what the disk has not answered may still be stored. */
@@ -285,6 +297,7 @@ export async function createFleet(options: FleetOptions): Promise<Fleet> {
     find: (repo, server) => roster.find(keyOf(repo, server)),
     list: () => roster.list(),
     spread: roster.spread,
+    durations,
     get size() {
       return roster.size;
     },

@@ -4,6 +4,7 @@ import { parseArgs } from 'node:util';
 import pino from 'pino';
 import { createApp } from './app.ts';
 import { type Config, ConfigError, HELP, parseConfig } from './config.ts';
+import { createEvents } from './events.ts';
 import { createFleet } from './fleet.ts';
 import { startHousekeeping } from './housekeeping.ts';
 import { listen } from './listen.ts';
@@ -62,10 +63,12 @@ async function run(config: Config): Promise<void> {
     },
   });
   const housekeeping = startHousekeeping({ fleet, store, config, now, metrics, log });
+  const events = createEvents(now());
   const app = createApp({
     fleet,
     store,
     metrics,
+    events,
     log,
     now,
     newRequestId: randomUUID,
@@ -98,6 +101,7 @@ async function run(config: Config): Promise<void> {
   }
 
   async function close(): Promise<void> {
+    events.close();
     await server.close();
     housekeeping.stop();
     await fleet.drain();

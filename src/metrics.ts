@@ -1,4 +1,5 @@
 import { Counter, Gauge, Histogram, Registry, collectDefaultMetrics } from 'prom-client';
+import { BUCKETS } from './durations.ts';
 import type { Fleet } from './fleet.ts';
 import { type Snapshot, verdictOf } from './ledger.ts';
 import type { RejectReason } from './problem.ts';
@@ -16,6 +17,7 @@ export type Metrics = {
 };
 
 const PORTION = 2000;
+const PORTION_CHARS = 200_000;
 /** The widest of each repo; the rest would be series without number. */
 const MAX_FILES_PER_REPO = 100;
 /** Gauges of prom-client's that end in `_total`, which is for counters; each says again what `nodejs_active_…` says by type. */
@@ -149,6 +151,7 @@ export function createMetrics(build: { version: string; store: string }): Metric
         }
       }
       yield* renderSpread(fleet);
+      yield* renderDurations(fleet);
     },
   };
 }
@@ -192,7 +195,28 @@ function* renderSpread({ spread }: Fleet): Generator<string> {
     for (const [file, servers] of shared.slice(0, MAX_FILES_PER_REPO)) {
       text += `gitops_file_drifted_servers${renderLabels({ repo, file })} ${servers}\n`;
     }
-    if (text.length > 100_000) {
+    if (text.length > PORTION_CHARS) {
+      yield text;
+      text = '';
+    }
+  }
+  yield text;
+}
+
+/** Of repos that still have a source: what is gone must not linger. */
+function* renderDurations({ durations, spread }: Fleet): Generator<string> {
+  const name = 'gitops_drift_duration_seconds';
+  const help = 'How long files stayed different, observed when a report says that they are back.';
+  let text = `# HELP ${name} ${help}\n# TYPE ${name} histogram\n`;
+  for (const [repo, { counts, sumMs }] of durations) {
+    if (spread.servers(repo) === 0) continue;
+    let total = 0;
+    for (const [index, count] of counts.entries()) {
+      total += count;
+      text += `${name}_bucket${renderLabels({ repo, le: String(BUCKETS[index] ?? '+Inf') })} ${total}\n`;
+    }
+    text += `${name}_sum${renderLabels({ repo })} ${sumMs / 1000}\n${name}_count${renderLabels({ repo })} ${total}\n`;
+    if (text.length > PORTION_CHARS) {
       yield text;
       text = '';
     }

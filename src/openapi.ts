@@ -90,6 +90,51 @@ const schemas = {
       }),
     },
   }),
+  File: object({
+    repo: string,
+    server: string,
+    name: string,
+    since: instant,
+    last_check: instant,
+    times_drifted: { type: 'integer', minimum: 1, description: 'Drifts of this file here so far, this one included.' },
+    servers_drifted: { type: 'integer', minimum: 1, description: 'On how many servers of the repo it differs now.' },
+    servers: { type: 'integer', minimum: 1, description: 'How many servers the repo has.' },
+    commit: nullable(string),
+    pipeline_url: nullable(string),
+  }),
+  Summary: object({
+    sources: integer,
+    synced: integer,
+    out_of_sync: integer,
+    stale: integer,
+    drift_count: integer,
+    repos: integer,
+    servers: integer,
+    oldest_drift_since: nullable(instant),
+    generated_at: instant,
+  }),
+  Change: object({
+    time: instant,
+    time_ms: integer,
+    repo: string,
+    server: string,
+    source: { type: 'string', description: 'repo/server' },
+    verdict,
+    state: { type: 'integer', enum: [0, 1, 2], description: '0 SYNCED, 1 OUT_OF_SYNC, 2 STALE' },
+    drift_count: integer,
+  }),
+  Drift: object({
+    repo: string,
+    server: string,
+    name: string,
+    opened_at: instant,
+    closed_at: nullable(instant),
+    duration_seconds: { type: 'number', minimum: 0, description: 'Until now while it is open.' },
+    time: { ...integer, description: 'opened_at in epoch milliseconds, as Grafana annotations want it.' },
+    timeEnd: { ...integer, description: 'closed_at in epoch milliseconds; now while it is open.' },
+    text: string,
+    tags: { type: 'string', description: 'repo,server' },
+  }),
   Deleted: object({ deleted: integer }),
   Health: object({ status: string }),
   Problem: {
@@ -118,6 +163,26 @@ const filter = (name: string, what: string) => ({
   schema: string,
 });
 const filters = [filter('repo', 'Repos'), filter('server', 'Servers'), filter('verdict', 'Verdicts')];
+const time = (name: string, fallback: string) => ({
+  name,
+  in: 'query',
+  description: `Epoch milliseconds or ISO 8601 with a zone; ${fallback} unless given.`,
+  schema: string,
+});
+const rangeParameters = [
+  ...filters,
+  time('from', '24 hours before `to`'),
+  time('to', 'now'),
+  {
+    name: 'limit',
+    in: 'query',
+    description: 'At most so many rows, the newest.',
+    schema: { type: 'integer', minimum: 1, maximum: 100_000, default: 10_000 },
+  },
+];
+const cutHeader = {
+  'X-Truncated': { description: 'true where older rows were cut off.', schema: { type: 'string', enum: ['true'] } },
+};
 const pathParameters = ['repo', 'server'].map((name) => ({
   name,
   in: 'path',
@@ -163,6 +228,59 @@ const exampleSource = {
 const notModified = { description: 'As the If-None-Match says.' };
 const unavailable = problem('Not stored: the store cannot write now. See Retry-After.');
 
+const exampleFile = {
+  repo: 'rsyslog',
+  server: 'rsyslog-lab',
+  name: 'rsyslog.conf',
+  since: '2026-04-21T10:32:16.204Z',
+  last_check: '2026-04-21T10:32:15Z',
+  times_drifted: 1,
+  servers_drifted: 1,
+  servers: 3,
+  commit: null,
+  pipeline_url: null,
+};
+const exampleSummary = {
+  sources: 3,
+  synced: 1,
+  out_of_sync: 1,
+  stale: 1,
+  drift_count: 2,
+  repos: 1,
+  servers: 3,
+  oldest_drift_since: '2026-04-21T10:32:16.204Z',
+  generated_at: '2026-04-21T10:34:00.000Z',
+};
+const exampleChange = {
+  time: '2026-04-21T10:32:16.204Z',
+  time_ms: 1_776_767_536_204,
+  repo: 'rsyslog',
+  server: 'rsyslog-lab',
+  source: 'rsyslog/rsyslog-lab',
+  verdict: 'OUT_OF_SYNC',
+  state: 1,
+  drift_count: 2,
+};
+const exampleDrift = {
+  repo: 'rsyslog',
+  server: 'rsyslog-lab',
+  name: 'rsyslog.conf',
+  opened_at: '2026-04-21T10:32:16.204Z',
+  closed_at: '2026-04-21T10:42:16.204Z',
+  duration_seconds: 600,
+  time: 1_776_767_536_204,
+  timeEnd: 1_776_768_136_204,
+  text: 'rsyslog.conf differs on rsyslog-lab (rsyslog)',
+  tags: 'rsyslog,rsyslog-lab',
+};
+const { files: exampleFiles, ...exampleFields } = exampleSource;
+const exampleDetail = {
+  ...exampleFields,
+  first_seen: '2026-04-21T10:32:16.204Z',
+  files: exampleFiles.map(({ name }) => ({ name, since: '2026-04-21T10:32:16.204Z', times_drifted: 1, diff: null })),
+  drifts: [{ name: 'rsyslog.conf', opened_at: '2026-04-21T10:32:16.204Z', closed_at: null, duration_seconds: 104 }],
+};
+
 const paths = {
   '/api/status': {
     post: {
@@ -205,7 +323,11 @@ const paths = {
     parameters: pathParameters,
     get: {
       summary: 'One source in full, with diffs and its last drifts',
-      responses: { 200: json('The source.', ref('SourceDetail')), 304: notModified, 404: problem('Unknown source.') },
+      responses: {
+        200: json('The source.', ref('SourceDetail'), exampleDetail),
+        304: notModified,
+        404: problem('Unknown source.'),
+      },
     },
     delete: {
       summary: 'Forget a source; its history stays until HISTORY_RETENTION',
@@ -219,6 +341,64 @@ const paths = {
       responses: {
         200: json('Sorted by repo, then server.', list('Source'), [exampleSource]),
         304: notModified,
+      },
+    },
+  },
+  '/files.json': {
+    get: {
+      summary: 'All files that differ now, one flat object each',
+      parameters: filters,
+      responses: {
+        200: json('Sorted by repo, server, name.', list('File'), [exampleFile]),
+        304: { description: 'As the If-None-Match says.' },
+      },
+    },
+  },
+  '/summary.json': {
+    get: {
+      summary: 'Numbers for headlines',
+      parameters: filters,
+      responses: {
+        200: json('Never null, never empty.', ref('Summary'), exampleSummary),
+        304: { description: 'As the If-None-Match says: the same but for generated_at.' },
+      },
+    },
+  },
+  '/history.json': {
+    get: {
+      summary: 'What the sources were, as changes of state',
+      description:
+        'Per source a row at `from` with what it was then, one per change, and one at the end (`to`, now or its removal). verdict selects sources by what they are now.',
+      parameters: rangeParameters,
+      responses: {
+        200: { ...json('Ascending in time.', list('Change'), [exampleChange]), headers: cutHeader },
+        304: { description: 'As the If-None-Match says.' },
+        400: problem('A range or limit that makes no sense.'),
+      },
+    },
+  },
+  '/drifts.json': {
+    get: {
+      summary: 'Drifts that overlap a range of time',
+      parameters: rangeParameters,
+      responses: {
+        200: { ...json('Sorted by repo, server, name, beginning.', list('Drift'), [exampleDrift]), headers: cutHeader },
+        304: { description: 'As the If-None-Match says.' },
+        400: problem('A range or limit that makes no sense.'),
+      },
+    },
+  },
+  '/api/events': {
+    get: {
+      summary: 'Changes as they happen',
+      description:
+        'Server-sent events: `change` per report that created or changed a source, with its receipt. After a break, Last-Event-ID resumes among the last 1,000; where that does not reach, an event `reset` says to read everything anew.',
+      parameters: [
+        { name: 'Last-Event-ID', in: 'header', description: 'The id of the last event seen.', schema: string },
+      ],
+      responses: {
+        200: { description: 'A stream that stays open.', content: { 'text/event-stream': { schema: string } } },
+        503: problem('Too many listeners, or the service is stopping.'),
       },
     },
   },

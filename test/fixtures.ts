@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
 import pino, { type Logger } from 'pino';
 import { createApp } from '../src/app.ts';
+import { createEvents } from '../src/events.ts';
 import { type Fleet, createFleet } from '../src/fleet.ts';
 import type { Snapshot } from '../src/ledger.ts';
 import { listen } from '../src/listen.ts';
@@ -201,10 +202,12 @@ export async function startService(options: ServiceOptions = {}): Promise<Servic
       logger.error({ operation, err: error }, 'the store failed');
     },
   });
+  const events = createEvents(clock.now());
   const app = createApp({
     fleet,
     store,
     metrics,
+    events,
     log: logger,
     now: clock.now,
     newRequestId() {

@@ -152,14 +152,14 @@ function* livesIn(from: number, to: number, { repos, servers, ids }: Selection):
   const values = chosen.map(([, list]) => JSON.stringify(list));
   const living = `SELECT ${LIFE_COLUMNS} FROM sources WHERE removed_at IS NULL AND first_seen < ?${conditions}`;
   const removed = `SELECT ${LIFE_COLUMNS} FROM sources WHERE removed_at > ? AND first_seen < ?${conditions}`;
-  yield* statement(removed).iterate(from, to, ...values) as unknown as Iterable<LifeRow>;
-  yield* statement(living).iterate(to, ...values) as unknown as Iterable<LifeRow>;
+  yield* prepareOnce(removed).iterate(from, to, ...values) as unknown as Iterable<LifeRow>;
+  yield* prepareOnce(living).iterate(to, ...values) as unknown as Iterable<LifeRow>;
 }
 
-function statement(sql: string): StatementSync {
-  const prepared = statements.get(sql) ?? prepare(sql);
-  statements.set(sql, prepared);
-  return prepared;
+function prepareOnce(sql: string): StatementSync {
+  const known = statements.get(sql) ?? prepare(sql);
+  statements.set(sql, known);
+  return known;
 }
 
 function isEverything({ repos, servers, ids }: Selection): boolean {
