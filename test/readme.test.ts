@@ -1,0 +1,58 @@
+/** What the README tells its readers to type is typed here. */
+import { execFile } from 'node:child_process';
+import { readFileSync } from 'node:fs';
+import { promisify } from 'node:util';
+import { expect } from 'chai';
+import { HELP } from '../src/config.ts';
+import { type Service, createClock, startService } from './fixtures.ts';
+
+const run = promisify(execFile);
+const readme = readFileSync(new URL('../README.md', import.meta.url), 'utf8');
+const shellBlocks = [...readme.matchAll(/^```sh\n(.*?)^```$/gms)].map(([, text = '']) => text);
+const inlineCommands = [...readme.matchAll(/`(curl [^`]*)`/gs)].map(([, text = '']) => text);
+
+describe('README', () => {
+  let service: Service;
+
+  before(async () => {
+    service = await startService({ clock: createClock(Date.now()) });
+  });
+  after(() => service.stop());
+
+  async function type(command: string): Promise<unknown> {
+    const { stdout } = await run('bash', ['-c', command.replaceAll('http://localhost:8080', service.url)]);
+    return stdout === '' ? undefined : JSON.parse(stdout);
+  }
+
+  it('has at most 200 lines', () => {
+    expect(readme.split('\n').length).to.be.at.most(200);
+  });
+
+  it('shows how to report a drift and its end, and how to read it', async () => {
+    const [drifted, synced, read] = shellBlocks.filter((text) => text.includes('curl'));
+    expect(await type(drifted ?? '')).to.include({ result: 'created', verdict: 'OUT_OF_SYNC', drift_count: 2 });
+    expect(await type(read ?? '')).to.have.length(1);
+    expect(await type(synced ?? '')).to.include({ result: 'changed', verdict: 'SYNCED', drift_count: 0 });
+    expect(await type(read ?? '')).to.deep.equal([]);
+  });
+
+  it('shows how to forget a server', async () => {
+    const [one, matching] = inlineCommands.filter((text) => text.includes('DELETE'));
+    expect(await type(matching ?? '')).to.deep.equal({ deleted: 1 });
+    expect(await type(one ?? '')).to.equal(undefined);
+    expect(service.fleet.size).to.equal(0);
+  });
+
+  it('and --help name the same settings', () => {
+    const [, table = ''] = /## Configure\n(.*?)\n## /s.exec(readme) ?? [];
+    const inReadme = [...new Set([...table.matchAll(/`([A-Z][A-Z_]+)`/g)].map(([, name]) => name))];
+    const inHelp = [...HELP.matchAll(/^ {2}([A-Z][A-Z_]+)/gm)].map(([, name]) => name);
+    expect(inReadme).to.have.members(inHelp);
+  });
+
+  it('leads only to files that exist', () => {
+    const links = [...readme.matchAll(/\]\((?!https?:)([^)#]+)\)/g)].map(([, path = '']) => path);
+    expect(links).to.not.be.empty;
+    for (const path of links) readFileSync(new URL(path.endsWith('/') ? `../${path}README.md` : `../${path}`, import.meta.url));
+  });
+});
