@@ -2,6 +2,9 @@
 import { spawnSync } from 'node:child_process';
 import { availableParallelism, cpus } from 'node:os';
 import { parseArgs } from 'node:util';
+import { measureList } from './list.ts';
+import { measureMany } from './many.ts';
+import { measureMetrics } from './metrics.ts';
 import { measurePost } from './post.ts';
 import type { Section } from './section.ts';
 import { createStage } from './stage.ts';
@@ -9,6 +12,9 @@ import { type Row, renderTable } from './table.ts';
 
 const SECTIONS: readonly Section[] = [
   { name: 'post', about: 'reports per second, 1,000 sources', needsWrk: true, measure: measurePost },
+  { name: 'many', about: 'the same with 100,000 sources', needsWrk: true, measure: measureMany },
+  { name: 'list', about: '/status.json, 1,000 sources, unchanged between reads', needsWrk: true, measure: measureList },
+  { name: 'metrics', about: 'scrapes, 10,000 sources', needsWrk: true, measure: measureMetrics },
 ];
 
 const HELP = `Measures the service against what it is compared with, on this machine, and prints a table of ratios.
