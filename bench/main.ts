@@ -4,10 +4,13 @@ import { availableParallelism, cpus } from 'node:os';
 import { parseArgs } from 'node:util';
 import { measureList } from './list.ts';
 import { measureMany } from './many.ts';
+import { measureMemory } from './memory.ts';
 import { measureMetrics } from './metrics.ts';
 import { measurePost } from './post.ts';
+import { measureReads } from './reads.ts';
 import type { Section } from './section.ts';
 import { createStage } from './stage.ts';
+import { measureStart } from './start.ts';
 import { type Row, renderTable } from './table.ts';
 
 const SECTIONS: readonly Section[] = [
@@ -15,6 +18,14 @@ const SECTIONS: readonly Section[] = [
   { name: 'many', about: 'the same with 100,000 sources', needsWrk: true, measure: measureMany },
   { name: 'list', about: '/status.json, 1,000 sources, unchanged between reads', needsWrk: true, measure: measureList },
   { name: 'metrics', about: 'scrapes, 10,000 sources', needsWrk: true, measure: measureMetrics },
+  {
+    name: 'reads',
+    about: 'who waits while everything is read, 100,000 sources',
+    needsWrk: false,
+    measure: measureReads,
+  },
+  { name: 'memory', about: 'of the process and per source', needsWrk: false, measure: measureMemory },
+  { name: 'start', about: 'with 100,000 sources', needsWrk: false, measure: measureStart },
 ];
 
 const HELP = `Measures the service against what it is compared with, on this machine, and prints a table of ratios.
