@@ -1,0 +1,102 @@
+/** `npm run bench`: see HELP. */
+import { spawnSync } from 'node:child_process';
+import { availableParallelism, cpus } from 'node:os';
+import { parseArgs } from 'node:util';
+import { measureList } from './list.ts';
+import { measureMany } from './many.ts';
+import { measureMemory } from './memory.ts';
+import { measureMetrics } from './metrics.ts';
+import { measurePost } from './post.ts';
+import { measureReads } from './reads.ts';
+import type { Section } from './section.ts';
+import { createStage } from './stage.ts';
+import { measureStart } from './start.ts';
+import { type Row, renderTable } from './table.ts';
+
+const SECTIONS: readonly Section[] = [
+  { name: 'post', about: 'reports per second, 1,000 sources', needsWrk: true, measure: measurePost },
+  { name: 'many', about: 'the same with 100,000 sources', needsWrk: true, measure: measureMany },
+  { name: 'list', about: '/status.json, 1,000 sources, unchanged between reads', needsWrk: true, measure: measureList },
+  { name: 'metrics', about: 'scrapes, 10,000 sources', needsWrk: true, measure: measureMetrics },
+  {
+    name: 'reads',
+    about: 'who waits while everything is read, 100,000 sources',
+    needsWrk: false,
+    measure: measureReads,
+  },
+  { name: 'memory', about: 'of the process and per source', needsWrk: false, measure: measureMemory },
+  { name: 'start', about: 'with 100,000 sources', needsWrk: false, measure: measureStart },
+];
+
+const HELP = `Measures the service against what it is compared with, on this machine, and prints a table of ratios.
+
+Usage: npm run bench -- [--only NAME,…] [--rounds N] [--seconds N] [--help]
+
+  --only      sections to run; all by default:
+${SECTIONS.map(({ name, about }) => `                ${name.padEnd(8)} ${about}`).join('\n')}
+  --rounds    how often each measurement is repeated, in turn with its rivals (5); the table shows medians
+  --seconds   how long one measured run of a load lasts (5)
+
+It needs wrk and prometheus-pushgateway on PATH; without them it leaves out the rows that do. Use a machine that does nothing else.
+`;
+
+const { values } = parseArgs({
+  options: {
+    only: { type: 'string' },
+    rounds: { type: 'string', default: '5' },
+    seconds: { type: 'string', default: '5' },
+    help: { type: 'boolean', short: 'h' },
+  },
+});
+
+if (values.help) process.stdout.write(HELP);
+else await main(chooseSections(values.only), parseCount('rounds'), parseCount('seconds'));
+
+async function main(sections: readonly Section[], rounds: number, seconds: number): Promise<void> {
+  const stage = createStage();
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => process.exit(130));
+  // the way out of an error too
+  process.on('exit', () => stage.clear());
+
+  const hasWrk = hasProgram('wrk', 'wrk');
+  const hasPushgateway = hasProgram('prometheus-pushgateway', 'prometheus-pushgateway');
+  const rows: Row[] = [];
+  for (const { name, needsWrk, measure } of sections) {
+    if (needsWrk && !hasWrk) continue;
+    const say = (text: string): void => tell(`${name}: ${text}`);
+    rows.push(...(await measure({ stage, rounds, seconds, hasPushgateway, say })));
+    stage.clear();
+  }
+  process.stdout.write(
+    `\n${cpus()[0]?.model} × ${availableParallelism()}, Node ${process.version}, ${rounds} rounds of ${seconds} s\n\n`,
+  );
+  process.stdout.write(renderTable(rows));
+}
+
+function hasProgram(program: string, debianPackage: string): boolean {
+  if (spawnSync(program, ['--version']).error === undefined) return true;
+  tell(`Not found: ${program}. What is measured with it is left out. On Debian: apt-get install ${debianPackage}`);
+  return false;
+}
+
+function tell(text: string): void {
+  process.stderr.write(`${text}\n`);
+}
+
+function chooseSections(only: string | undefined): readonly Section[] {
+  if (only === undefined) return SECTIONS;
+  return only.split(',').map((name) => {
+    const section = SECTIONS.find((candidate) => candidate.name === name);
+    return section ?? refuse(`--only: there is no section ${name}`);
+  });
+}
+
+function parseCount(name: 'rounds' | 'seconds'): number {
+  const count = Number(values[name]);
+  return Number.isInteger(count) && count > 0 ? count : refuse(`--${name} must be a whole number from 1 on`);
+}
+
+function refuse(problem: string): never {
+  tell(`${problem}. See --help`);
+  process.exit(2);
+}

@@ -1,0 +1,33 @@
+import { post } from './post.ts';
+import { type Bench, WARM_UP_SECONDS, alternate, median, ratioOf } from './section.ts';
+import { seedFolder } from './seed.ts';
+import { startService } from './servers.ts';
+import { type Row, perSecond, ratioRow } from './table.ts';
+
+const FEW = 1000;
+const MANY = 100_000;
+
+/** Whether a report costs more when many sources are known. */
+export async function measureMany(bench: Bench): Promise<Row[]> {
+  const { stage, seconds, say } = bench;
+  const folder = stage.folder();
+  seedFolder(folder, { sources: MANY });
+  const many = await startService(stage, folder);
+  const few = await startService(stage);
+  say('warming up');
+  await post(stage, many, WARM_UP_SECONDS, MANY);
+  await post(stage, few, WARM_UP_SECONDS, FEW);
+  const figures = await alternate(bench, {
+    many: () => post(stage, many, seconds, MANY),
+    few: () => post(stage, few, seconds, FEW),
+  });
+  return [
+    ratioRow({
+      what: 'POST, 100,000 sources',
+      figure: perSecond(median(figures.many)),
+      comparedWith: `1,000 sources: ${perSecond(median(figures.few))}`,
+      ratio: ratioOf(figures.many, figures.few),
+      least: 0.9,
+    }),
+  ];
+}
