@@ -1,7 +1,7 @@
-import { setImmediate as nextTurn } from 'node:timers/promises';
 import { type Durations, createCounts, observe } from './durations.ts';
 import { type Advance, type OpenDrift, type Snapshot, advance, lapseUntil } from './ledger.ts';
 import { Problem } from './problem.ts';
+import { type Task, createQueue, unavailable } from './queue.ts';
 import type { Report } from './report.ts';
 import { type Source, createRoster, keyOf } from './roster.ts';
 import type { Spread } from './spread.ts';
@@ -65,23 +65,12 @@ export type FleetOptions = {
   readonly onStoreError: (operation: string, error: Error) => void;
 };
 
-/** What waits to be committed. */
-type Task = {
-  readonly work:
-    | { readonly report: Report }
-    | { readonly removal: Source; readonly isWanted: (source: Source) => boolean };
-  readonly key: string;
-  readonly bytes: number;
-  readonly waitingSince: number;
-  readonly resolve: (accepted: Accepted) => void;
-  readonly reject: (error: Error) => void;
-};
+type Work = { readonly report: Report } | { readonly removal: Source; readonly isWanted: (source: Source) => boolean };
 
-/** A task whose meaning is settled, on its way to the disk. A change is null where there is nothing to write. */
-type Step = { readonly task: Task; readonly accepted: Accepted; readonly change: Change | null };
+/** A piece of work whose meaning is settled. Without a change there is nothing to write. */
+type Step = { readonly task: Task<Work, Accepted>; readonly accepted: Accepted; readonly change: Change | null };
+type Writing = Step & { readonly change: Change };
 
-const MAX_BATCH = 1000;
-const MAX_WAITING_BYTES = 64 * 1_048_576;
 /** A probe that finds a success this recent does not write again. */
 const PROBE_AFTER_MS = 5000;
 /** Shorter than the probes of an orchestrator are patient. */
@@ -98,89 +87,60 @@ export async function createFleet(options: FleetOptions): Promise<Fleet> {
   const roster = createRoster(await store.load());
   const durations = await store.durations();
 
-  let waiting: Task[] = [];
-  let waitingBytes = 0;
-  let inFlight: readonly Step[] = [];
-  let loop: Promise<void> | undefined;
-  let isDraining = false;
+  const queue = createQueue<Work, Accepted>({
+    timeoutMs: commitTimeoutMs,
+    process: commit,
+    onTimeout: (error) => fail('commit', error),
+  });
   let failure: WriteFailure | undefined;
   let lastSuccessAt = now();
   let probing: Promise<void> | undefined;
 
-  const watchdog = setInterval(expireWaiting, Math.min(250, commitTimeoutMs));
-  watchdog.unref();
-
-  function enqueue(work: Task['work'], key: string, bytes: number): Promise<Accepted> {
-    if (isDraining) return Promise.reject(unavailable('The service is stopping'));
-    if (waitingBytes + bytes > MAX_WAITING_BYTES)
-      return Promise.reject(unavailable('Too many reports are waiting for the disk'));
-    return new Promise((resolve, reject) => {
-      waiting.push({ work, key, bytes, waitingSince: performance.now(), resolve, reject });
-      waitingBytes += bytes;
-      loop ??= commitAll();
-    });
+  /** Returns what is to be tried again. */
+  async function commit(batch: readonly Task<Work, Accepted>[]): Promise<readonly Task<Work, Accepted>[]> {
+    const steps = plan(batch);
+    const writing = steps.filter((step): step is Writing => step.change !== null);
+    const again = writing.length === 0 ? [] : await write(writing);
+    for (const { task, accepted, change } of steps) if (change === null) task.resolve(accepted);
+    return again;
   }
 
-  async function commitAll(): Promise<void> {
-    while (waiting.length > 0) {
-      // lets every request that has already arrived join the batch
-      await nextTurn();
-      const steps = nextBatch();
-      const changing = steps.filter((step) => step.change !== null);
-      if (changing.length > 0) await commit(changing);
-      for (const { task, accepted, change } of steps) if (change === null) task.resolve(accepted);
-    }
-    loop = undefined;
-  }
-
-  async function commit(steps: readonly Step[]): Promise<void> {
-    inFlight = steps;
+  async function write(steps: readonly Writing[]): Promise<readonly Task<Work, Accepted>[]> {
     const startedAt = performance.now();
     let outcomes: Outcome[];
     try {
-      outcomes = await store.commit(steps.map((step) => step.change as Change));
+      outcomes = await store.commit(steps.map((step) => step.change));
     } catch (error) {
       fail('commit', error as Error);
       for (const { task } of steps) task.reject(unavailable('The report could not be stored', error));
-      return;
-    } finally {
-      inFlight = [];
+      return [];
     }
     onCommit(performance.now() - startedAt, steps.length);
     failure = undefined;
     lastSuccessAt = now();
-    settle(steps, outcomes);
+    return settle(steps, outcomes);
   }
 
-  /** Takes from the queue, in order, what can be committed together: one task per source, the others stay. */
-  function nextBatch(): Step[] {
+  /** What each task means, now that all before it is on disk. Refuses what cannot be done. */
+  function plan(batch: readonly Task<Work, Accepted>[]): Step[] {
     const steps: Step[] = [];
-    const later: Task[] = [];
-    const keys = new Set<string>();
     let newSources = 0;
-    for (const task of waiting) {
-      if (steps.length >= MAX_BATCH || keys.has(task.key)) {
-        later.push(task);
-        continue;
-      }
-      waitingBytes -= task.bytes;
-      keys.add(task.key);
+    for (const task of batch) {
       const source = roster.find(task.key);
       if ('removal' in task.work) {
         if (source === task.work.removal && task.work.isWanted(source)) steps.push(removalStep(task, source));
         else task.reject(goneAlready());
-      } else if (source !== undefined || roster.size + newSources < maxSources) {
+      } else if (source === undefined && roster.size + newSources >= maxSources) {
+        task.reject(tooManySources(maxSources));
+      } else {
         if (source === undefined) newSources += 1;
         steps.push(reportStep(task, task.work.report, source));
-      } else {
-        task.reject(tooManySources(maxSources));
       }
     }
-    waiting = later;
     return steps;
   }
 
-  function reportStep(task: Task, report: Report, source: Source | undefined): Step {
+  function reportStep(task: Task<Work, Accepted>, report: Report, source: Source | undefined): Step {
     const previous = source?.snapshot ?? null;
     const advanced = advance(previous, report, now(), staleAfterMs);
     if (advanced === null) {
@@ -196,7 +156,7 @@ export async function createFleet(options: FleetOptions): Promise<Fleet> {
     };
   }
 
-  function removalStep(task: Task, source: Source): Step {
+  function removalStep(task: Task<Work, Accepted>, source: Source): Step {
     const { snapshot } = source;
     const at = Math.max(now(), snapshot.receivedAt);
     return {
@@ -212,16 +172,15 @@ export async function createFleet(options: FleetOptions): Promise<Fleet> {
     };
   }
 
-  function settle(steps: readonly Step[], outcomes: readonly Outcome[]): void {
-    const again: Task[] = [];
+  function settle(steps: readonly Writing[], outcomes: readonly Outcome[]): readonly Task<Work, Accepted>[] {
+    const again: Task<Work, Accepted>[] = [];
     for (const [index, { task, accepted, change }] of steps.entries()) {
       const outcome = outcomes[index] as Outcome;
       if ('conflict' in outcome) {
         // another process was faster: take what it wrote, and see what the report means after that
         roster.put(task.key, outcome.conflict);
         again.push(task);
-        waitingBytes += task.bytes;
-      } else if (change?.kind === 'removal') {
+      } else if (change.kind === 'removal') {
         roster.put(task.key, null);
         task.resolve(accepted);
       } else {
@@ -231,7 +190,7 @@ export async function createFleet(options: FleetOptions): Promise<Fleet> {
         task.resolve(snapshot === accepted.snapshot ? accepted : { ...accepted, snapshot });
       }
     }
-    if (again.length > 0) waiting = [...again, ...waiting];
+    return again;
   }
 
   /** In memory what the store has counted on disk. */
@@ -239,26 +198,6 @@ export async function createFleet(options: FleetOptions): Promise<Fleet> {
     const entry = durations.get(repo) ?? createCounts();
     durations.set(repo, entry);
     observe(entry, receivedAt - since);
-  }
-
-  /** Answers what has waited too long. What waits in the queue is taken out; what the disk has not answered may still be stored. */
-  function expireWaiting(): void {
-    const limit = performance.now() - commitTimeoutMs;
-    const isLate = (task: Task): boolean => task.waitingSince < limit;
-    const late = waiting.filter(isLate);
-    const stuck = inFlight.filter((step) => isLate(step.task));
-    inFlight = inFlight.filter((step) => !isLate(step.task));
-    if (late.length === 0 && stuck.length === 0) return;
-    const error = new Error(`no answer from the store within ${commitTimeoutMs / 1000} s`);
-    fail('commit', error);
-    waiting = waiting.filter((task) => !isLate(task));
-    for (const task of late) {
-      waitingBytes -= task.bytes;
-      task.reject(unavailable('The store did not answer in time; the report was not stored', error));
-    }
-    for (const { task } of stuck) {
-      task.reject(unavailable('The store did not answer in time; the report may still be stored', error));
-    }
   }
 
   function fail(operation: string, error: Error): void {
@@ -280,11 +219,11 @@ export async function createFleet(options: FleetOptions): Promise<Fleet> {
   }
 
   return {
-    submit: (report, bytes) => enqueue({ report }, keyOf(report.repo, report.server), bytes),
+    submit: (report, bytes) => queue.add({ report }, keyOf(report.repo, report.server), bytes),
 
     async remove(sources, isWanted = () => true) {
       const results = await Promise.allSettled(
-        sources.map((source) => enqueue({ removal: source, isWanted }, source.key, 0)),
+        sources.map((source) => queue.add({ removal: source, isWanted }, source.key, 0)),
       );
       for (const result of results) {
         if (result.status === 'rejected' && !(result.reason instanceof Problem && result.reason.status === 404)) {
@@ -309,17 +248,13 @@ export async function createFleet(options: FleetOptions): Promise<Fleet> {
     },
 
     async probe() {
-      if (isDraining) throw unavailable('The service is stopping');
+      if (queue.isDraining) throw unavailable('The service is stopping');
       if (failure === undefined && now() - lastSuccessAt < PROBE_AFTER_MS) return;
       probing ??= tryWrite();
       await probing;
     },
 
-    async drain() {
-      isDraining = true;
-      await loop;
-      clearInterval(watchdog);
-    },
+    drain: () => queue.drain(),
   };
 }
 
@@ -334,14 +269,6 @@ function counted(snapshot: Snapshot, times: readonly number[]): Snapshot {
     return { ...drift, times: count };
   });
   return { ...snapshot, files };
-}
-
-function unavailable(detail: string, cause?: unknown): Problem {
-  return new Problem(503, 'Store unavailable', detail, {
-    reason: 'store_unavailable',
-    headers: { 'Retry-After': '5' },
-    cause,
-  });
 }
 
 function goneAlready(): Problem {

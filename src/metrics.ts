@@ -5,6 +5,9 @@ import { type Snapshot, verdictOf } from './ledger.ts';
 import type { RejectReason } from './problem.ts';
 import type { Source } from './roster.ts';
 
+/** What of the fleet metrics show. */
+type Shown = Pick<Fleet, 'list' | 'spread' | 'durations'>;
+
 export type Metrics = {
   readonly contentType: string;
   reportAccepted(result: string): void;
@@ -13,7 +16,7 @@ export type Metrics = {
   storeFailed(operation: string): void;
   requestDone(method: string, route: string, status: number, durationMs: number): void;
   /** Prometheus text format, in portions of at most {@link PORTION} sources. */
-  render(fleet: Fleet, now: number): AsyncGenerator<string>;
+  render(fleet: Shown, now: number): AsyncGenerator<string>;
 };
 
 const PORTION = 2000;
@@ -186,7 +189,7 @@ function renderVerdicts(sources: readonly Source[], now: number): string {
   return head('gitops_sources', 'Sources by verdict.') + lines.join('');
 }
 
-function* renderSpread({ spread }: Fleet): Generator<string> {
+function* renderSpread({ spread }: Shown): Generator<string> {
   yield head('gitops_file_drifted_servers', 'On how many servers of the repo the file differs now, where on several.');
   let text = '';
   for (const [repo, files] of spread.entries()) {
@@ -204,7 +207,7 @@ function* renderSpread({ spread }: Fleet): Generator<string> {
 }
 
 /** Of repos that still have a source: what is gone must not linger. */
-function* renderDurations({ durations, spread }: Fleet): Generator<string> {
+function* renderDurations({ durations, spread }: Shown): Generator<string> {
   const name = 'gitops_drift_duration_seconds';
   const help = 'How long files stayed different, observed when a report says that they are back.';
   let text = `# HELP ${name} ${help}\n# TYPE ${name} histogram\n`;

@@ -1,5 +1,4 @@
 import { expect } from 'chai';
-import type { Fleet } from '../src/fleet.ts';
 import { type Metrics, createMetrics, renderLabels } from '../src/metrics.ts';
 import { type Roster, createRoster, keyOf } from '../src/roster.ts';
 import type { StoredSource } from '../src/store/store.ts';
@@ -218,7 +217,9 @@ describe('metrics', () => {
 
   async function render(roster: Roster, now = NOW): Promise<string> {
     // of a fleet, metrics read the roster only
-    const portions = await Array.fromAsync(metrics.render(roster as unknown as Fleet, now));
+    const portions = await Array.fromAsync(
+      metrics.render({ list: roster.list, spread: roster.spread, durations: new Map() }, now),
+    );
     return portions.join('');
   }
 });
