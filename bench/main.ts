@@ -2,6 +2,7 @@
 import { spawnSync } from 'node:child_process';
 import { availableParallelism, cpus } from 'node:os';
 import { parseArgs } from 'node:util';
+import { measureHistory } from './history.ts';
 import { measureList } from './list.ts';
 import { measureMany } from './many.ts';
 import { measureMemory } from './memory.ts';
@@ -26,6 +27,12 @@ const SECTIONS: readonly Section[] = [
   },
   { name: 'memory', about: 'of the process and per source', needsWrk: false, measure: measureMemory },
   { name: 'start', about: 'with 100,000 sources', needsWrk: false, measure: measureStart },
+  {
+    name: 'history',
+    about: 'reads of the past, 100,000 sources, 1,000,000 drifts',
+    needsWrk: false,
+    measure: measureHistory,
+  },
 ];
 
 const HELP = `Measures the service against what it is compared with, on this machine, and prints a table of ratios.
