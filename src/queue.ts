@@ -52,7 +52,7 @@ export function createQueue<Work, Result>(options: QueueOptions<Work, Result>): 
       await nextTurn();
       underWay = takeBatch();
       const again = new Set(await process(underWay));
-      waiting = [...underWay.filter((task) => again.has(task) && !task.isLate), ...waiting];
+      waiting.unshift(...underWay.filter((task) => again.has(task) && !task.isLate));
       underWay = [];
     }
     loop = undefined;

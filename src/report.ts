@@ -1,14 +1,12 @@
-import type { ErrorObject } from 'ajv';
 import { Ajv2020 } from 'ajv/dist/2020.js';
 import type { FromSchema } from 'json-schema-to-ts';
+import { cutDiff } from './diff.ts';
 import { parseInstant } from './instant.ts';
 import { Problem, type Violation } from './problem.ts';
+import { capped, explain, preview } from './violations.ts';
 
 const MAX_FILES = 10_000;
-const MAX_DIFF_BYTES = 16_384;
 const MAX_AHEAD_MS = 5 * 60_000;
-/** Where one rule is broken in many places, so many are listed and the rest counted: a bad body must not make a huge answer. */
-const MAX_PLACES_PER_RULE = 100;
 const MAX_IGNORED = 100;
 
 const MAX_KEY_LENGTH = 200;
@@ -228,44 +226,6 @@ function repeatedNames(files: readonly unknown[]): Violation[] {
   return capped(violations, 'name repeats another');
 }
 
-function explain(errors: readonly ErrorObject[]): Violation[] {
-  const byRule = new Map<string, Violation[]>();
-  for (const error of errors) {
-    const rule = byRule.get(error.schemaPath) ?? [];
-    byRule.set(error.schemaPath, rule);
-    // past the limit only the number counts
-    rule.push(rule.length < MAX_PLACES_PER_RULE ? toViolation(error) : { pointer: '', detail: '' });
-  }
-  return [...byRule.values()].flatMap((rule) => capped(rule, 'the same rule is broken'));
-}
-
-function toViolation({ keyword, instancePath, params, parentSchema, data }: ErrorObject): Violation {
-  if (keyword === 'required') return { pointer: `${instancePath}/${params.missingProperty}`, detail: 'is required' };
-  let found: string;
-  if (keyword === 'type') found = `is ${typeName(data)}`;
-  else if (keyword === 'minLength' || keyword === 'maxLength') found = `has ${[...(data as string)].length} characters`;
-  else found = `is ${preview(data)}`;
-  return { pointer: instancePath, detail: `must be ${parentSchema?.description}, but ${found}` };
-}
-
-function capped(violations: Violation[], what: string): Violation[] {
-  const more = violations.length - MAX_PLACES_PER_RULE;
-  if (more <= 0) return violations;
-  return [...violations.slice(0, MAX_PLACES_PER_RULE), { pointer: '/files', detail: `${what} in ${more} more places` }];
-}
-
-function typeName(value: unknown): string {
-  if (value === null) return 'null';
-  if (Array.isArray(value)) return 'a list';
-  if (typeof value === 'number') return `the number ${value}`;
-  return typeof value === 'object' ? 'an object' : `a ${typeof value}`;
-}
-
-function preview(value: unknown): string {
-  const text = JSON.stringify(value);
-  return text.length > 80 ? `${text.slice(0, 80)}…` : text;
-}
-
 function diffsOf(body: Body): Record<string, string> | null {
   let diffs: Record<string, string> | null = null;
   for (const { name, diff } of body.files) {
@@ -275,23 +235,6 @@ function diffsOf(body: Body): Record<string, string> | null {
     diffs[name] = cutDiff(diff);
   }
   return diffs;
-}
-
-/** At most {@link MAX_DIFF_BYTES} of UTF-8, whole lines, the last of which then says what is missing. */
-function cutDiff(diff: string): string {
-  const bytes = Buffer.from(diff.toWellFormed());
-  if (bytes.length <= MAX_DIFF_BYTES) return bytes.toString();
-  const room = MAX_DIFF_BYTES - 64;
-  const lineEnd = bytes.lastIndexOf(0x0a, room - 1) + 1;
-  // a first line longer than all the room is cut between two characters
-  const end = lineEnd > 0 ? lineEnd : characterEnd(bytes, room);
-  return `${bytes.toString('utf8', 0, end)}${lineEnd > 0 ? '' : '\n'}[cut: ${bytes.length - end} more bytes]\n`;
-}
-
-function characterEnd(bytes: Buffer, room: number): number {
-  let end = room;
-  while (((bytes[end] ?? 0) & 0xc0) === 0x80) end -= 1;
-  return end;
 }
 
 function ignoredFields(body: Body): string[] {

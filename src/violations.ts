@@ -1,0 +1,46 @@
+import type { ErrorObject } from 'ajv';
+import type { Violation } from './problem.ts';
+
+/** Where one rule is broken in many places, so many are listed and the rest counted: a bad body must not make a huge answer. */
+const MAX_PLACES_PER_RULE = 100;
+
+/** ajv's errors in sentences, made from the descriptions in the schema: each completes "must be …". */
+export function explain(errors: readonly ErrorObject[]): Violation[] {
+  const byRule = new Map<string, Violation[]>();
+  for (const error of errors) {
+    const rule = byRule.get(error.schemaPath) ?? [];
+    byRule.set(error.schemaPath, rule);
+    // past the limit only the number counts
+    rule.push(rule.length < MAX_PLACES_PER_RULE ? toViolation(error) : { pointer: '', detail: '' });
+  }
+  return [...byRule.values()].flatMap((rule) => capped(rule, 'the same rule is broken'));
+}
+
+function toViolation({ keyword, instancePath, params, parentSchema, data }: ErrorObject): Violation {
+  if (keyword === 'required') return { pointer: `${instancePath}/${params.missingProperty}`, detail: 'is required' };
+  let found: string;
+  if (keyword === 'type') found = `is ${typeName(data)}`;
+  else if (keyword === 'minLength' || keyword === 'maxLength') found = `has ${[...(data as string)].length} characters`;
+  else found = `is ${preview(data)}`;
+  return { pointer: instancePath, detail: `must be ${parentSchema?.description}, but ${found}` };
+}
+
+/** So many and a line that counts the others. */
+export function capped(violations: Violation[], what: string): Violation[] {
+  const more = violations.length - MAX_PLACES_PER_RULE;
+  if (more <= 0) return violations;
+  return [...violations.slice(0, MAX_PLACES_PER_RULE), { pointer: '/files', detail: `${what} in ${more} more places` }];
+}
+
+function typeName(value: unknown): string {
+  if (value === null) return 'null';
+  if (Array.isArray(value)) return 'a list';
+  if (typeof value === 'number') return `the number ${value}`;
+  return typeof value === 'object' ? 'an object' : `a ${typeof value}`;
+}
+
+/** A value as JSON, shortened. */
+export function preview(value: unknown): string {
+  const text = JSON.stringify(value);
+  return text.length > 80 ? `${text.slice(0, 80)}…` : text;
+}
