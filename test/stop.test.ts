@@ -54,6 +54,15 @@ describe('stopping the process', function () {
     slow.abort();
   });
 
+  it('ends with 0 though a reader follows the events, whose stream ends', async () => {
+    const reader = request({ host: '127.0.0.1', port: service.port, path: '/api/events' }).end();
+    const [response] = (await once(reader, 'response')) as [IncomingMessage];
+    const ended = once(response.resume(), 'end');
+    service.signal('SIGTERM');
+    await ended;
+    expect((await service.ended).code).to.equal(0);
+  });
+
   it('ends at once on a second signal', async () => {
     const slow = await beginReport(service);
     service.signal('SIGTERM');
