@@ -6,7 +6,9 @@ set -euo pipefail
 # program:Debian package:the suites that need it
 wanted=(
   'prometheus:prometheus:test/e2e'
-  'promtool:prometheus:test/e2e'
+  'promtool:prometheus:test/e2e test/prometheus.test.ts test/grafana-promql.test.ts'
+  'amtool:prometheus-alertmanager:test/prometheus.test.ts'
+  'prometheus-alertmanager:prometheus-alertmanager:test/e2e/alerting.test.ts'
   'openssl:openssl:test/main.test.ts'
 )
 

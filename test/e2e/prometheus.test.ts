@@ -1,11 +1,10 @@
-import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
-import { once } from 'node:events';
+import { spawnSync } from 'node:child_process';
 import { writeFileSync } from 'node:fs';
-import { type AddressInfo, createServer } from 'node:net';
 import { join } from 'node:path';
 import { expect } from 'chai';
 import { makeFolder, reportBody, reportOf } from '../fixtures.ts';
 import { type Service, isMissing, startMain, until } from '../process.ts';
+import { startDaemon } from './daemon.ts';
 
 describe('a real Prometheus', function () {
   this.timeout(180_000);
@@ -90,60 +89,30 @@ async function startPrometheus(service: Service, path: string): Promise<Promethe
     static_configs: [{ targets: ['127.0.0.1:${service.port}'] }]
 `,
   );
-  const { child, port } = await until(async () => {
-    const freePort = await findFreePort();
-    const candidate = spawn('prometheus', [
-      `--config.file=${config}`,
-      `--storage.tsdb.path=${join(path, 'tsdb')}`,
-      `--web.listen-address=127.0.0.1:${freePort}`,
-    ]);
-    candidate.stdout.resume();
-    candidate.stderr.resume();
-    await once(candidate, 'spawn');
-    // somebody else may have been given the port meanwhile: then it ends, and the next one tries another
-    return (await isReady(candidate, freePort)) ? { child: candidate, port: freePort } : undefined;
-  });
+  const prometheus = await startDaemon('prometheus', (address) => [
+    `--config.file=${config}`,
+    `--storage.tsdb.path=${join(path, 'tsdb')}`,
+    `--web.listen-address=${address}`,
+  ]);
 
   return {
     answer: (query, length) =>
       until(async () => {
-        const samples = await ask(port, query);
+        const samples = await ask(prometheus.url, query);
         return samples.length === length ? samples : undefined;
       }),
-    async stop() {
-      if (child.exitCode !== null) return;
-      const ended = once(child, 'exit');
-      child.kill('SIGKILL');
-      await ended;
-    },
+    stop: prometheus.stop,
   };
 }
 
-async function isReady(child: ChildProcess, port: number): Promise<boolean> {
-  return until(async () => {
-    if (child.exitCode !== null) return false;
-    const response = await fetch(`http://127.0.0.1:${port}/-/ready`).catch(() => undefined);
-    return response?.ok ? true : undefined;
-  });
-}
-
-async function ask(port: number, query: string): Promise<Sample[]> {
-  const response = await fetch(`http://127.0.0.1:${port}/api/v1/query?query=${encodeURIComponent(query)}`);
+async function ask(url: string, query: string): Promise<Sample[]> {
+  const response = await fetch(`${url}/api/v1/query?query=${encodeURIComponent(query)}`);
   const { data } = (await response.json()) as {
     data: { result: { metric: { repo: string; server: string }; value: [number, string] }[] };
   };
   return data.result
     .map(({ metric: { repo, server }, value }) => ({ repo, server, value: Number(value[1]) }))
     .toSorted((a, b) => (`${a.repo} ${a.server}` < `${b.repo} ${b.server}` ? -1 : 1));
-}
-
-async function findFreePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const { port } = server.address() as AddressInfo;
-  server.close();
-  await once(server, 'close');
-  return port;
 }
 
 function minutesAgo(minutes: number): string {
