@@ -37,8 +37,9 @@ export function createBoundary({ metrics, log, newRequestId, isStopping }: Bound
 
     function finish(): void {
       const ms = performance.now() - startedAt;
-      metrics.requestDone(ctx.method, routeOf(ctx), ctx.status, ms);
-      if (isReport(ctx)) logReport(ctx, problem, requestId, ms);
+      const route = routeOf(ctx);
+      metrics.requestDone(ctx.method, route, ctx.status, ms);
+      if (ctx.method === 'POST' && route === '/api/status') logReport(ctx, problem, requestId, ms);
       else logRead(ctx, problem, requestId, ms);
     }
   };
@@ -121,13 +122,11 @@ function emptyProblem(ctx: Context): Problem {
   return new Problem(ctx.status, STATUS_TITLES[ctx.status] ?? 'Error', detail);
 }
 
-function isReport(ctx: Context): boolean {
-  return ctx.method === 'POST' && routeOf(ctx) === '/api/status';
-}
-
 /** The route's pattern, never the path: paths are without number. */
 function routeOf(ctx: Context): string {
-  return (ctx._matchedRoute as string | undefined)?.replace(/:(\w+)/g, '{$1}') ?? 'unmatched';
+  const route = ctx._matchedRoute as string | undefined;
+  if (route === undefined) return 'unmatched';
+  return route.includes(':') ? route.replace(/:(\w+)/g, '{$1}') : route;
 }
 
 function round(ms: number): number {
