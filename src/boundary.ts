@@ -98,13 +98,18 @@ function toProblem(error: unknown): Problem {
   if (status === 413)
     return new Problem(413, 'Report too large', 'The body is larger than MAX_BODY_BYTES allows', REASON.tooLarge);
   if (status === 415) return new Problem(415, 'Unsupported media type', message, REASON.mediaType);
-  if (status === 400 || (error as NodeJS.ErrnoException).code?.startsWith('Z_')) {
+  if (status === 400 || isDecompressionError(error)) {
     return new Problem(400, 'Malformed body', `The body is not JSON: ${message}`, REASON.malformed);
   }
   return new Problem(500, 'Internal error', 'Something went wrong here; the log has it under this request_id', {
     reason: 'internal',
     cause: error,
   });
+}
+
+/** As zlib names its own and Brotli's. */
+function isDecompressionError(error: unknown): boolean {
+  return /^(Z_|ERR__ERROR_)/.test((error as NodeJS.ErrnoException).code ?? '');
 }
 
 const REASON = {

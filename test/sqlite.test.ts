@@ -1,4 +1,4 @@
-import { copyFileSync, existsSync, readFileSync, readdirSync, truncateSync, writeFileSync } from 'node:fs';
+import { copyFileSync, existsSync, readFileSync, readdirSync, renameSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { expect } from 'chai';
@@ -60,6 +60,18 @@ describe('sqlite', () => {
     await store.close();
     expect(answers[1]).to.deep.equal([]);
     expect(answers[2]).to.deep.equal([]);
+  });
+
+  it('reads again after reading has failed', async () => {
+    const store = await openSqlite(folder.path);
+    await store.commit([firstReport('lab')]);
+    renameSync(file, `${file}.away`);
+    const failure = await store.detail('rsyslog', 'lab', 10).catch((error: unknown) => error);
+    renameSync(`${file}.away`, file);
+    const detail = await store.detail('rsyslog', 'lab', 10).catch((error: unknown) => error);
+    await store.close();
+    expect(failure).to.be.instanceOf(StoreError);
+    expect(detail).to.have.property('snapshot');
   });
 
   it('tells a failure of an operation and goes on', async () => {

@@ -44,7 +44,11 @@ export async function openSqlite(dataDir: string): Promise<Store> {
     const startReader = () => startWorker<ReaderOperations>(new URL('sqlite-reader.ts', import.meta.url), file);
     let started: ReturnType<typeof startReader> | undefined;
     // not before the first read of history: a thread has its price in memory
-    const read = () => (started ??= startReader());
+    const read = () =>
+      (started ??= startReader().catch((error: unknown) => {
+        started = undefined;
+        throw error;
+      }));
 
     return {
       name: `sqlite ${process.versions.sqlite}`,

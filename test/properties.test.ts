@@ -1,0 +1,457 @@
+import { expect } from 'chai';
+import * as fc from 'fast-check';
+import { type Fleet, createFleet } from '../src/fleet.ts';
+import { toIso } from '../src/instant.ts';
+import { lapseUntil, verdictOf } from '../src/ledger.ts';
+import { renderLabels } from '../src/metrics.ts';
+import { parseReport } from '../src/report.ts';
+import { openSqlite } from '../src/store/sqlite.ts';
+import type { Store } from '../src/store/store.ts';
+import { NOW, type Service, createClock, makeFolder, reportBody, reportOf, startService } from './fixtures.ts';
+
+const MINUTE = 60_000;
+const STALE_AFTER_MS = 10 * MINUTE;
+
+describe('properties', function () {
+  this.timeout(240_000);
+
+  describe('any sequence of reports and removals, however batched', () => {
+    const folder = makeFolder();
+    const clock = createClock();
+    let store: Store;
+    let fleet: Fleet;
+    let runs = 0;
+
+    before(open);
+    after(async () => {
+      await close();
+      folder.remove();
+    });
+
+    async function open(): Promise<void> {
+      store = await openSqlite(folder.path);
+      fleet = await createFleet({
+        store,
+        now: clock.now,
+        staleAfterMs: STALE_AFTER_MS,
+        maxSources: 1_000_000,
+        commitTimeoutMs: 120_000,
+        onCommit() {},
+        onStoreError(_, error) {
+          throw error;
+        },
+      });
+    }
+
+    async function close(): Promise<void> {
+      await fleet.drain();
+      await store.close();
+    }
+
+    const minutes = (min: number, max: number): fc.Arbitrary<number> =>
+      fc.integer({ min: min * 60, max: max * 60 }).map((seconds) => seconds * 1000);
+    const names = fc
+      .subarray(['etc/motd', '__proto__', 'ä "b"\\', '日本'])
+      .chain((some) => fc.shuffledSubarray(some, { minLength: some.length }));
+    const reportAction = fc.record({
+      kind: fc.constant('report' as const),
+      server: fc.constantFrom('a', 'b', 'c'),
+      names,
+      aheadMs: fc.oneof(minutes(-30, 5), fc.constant(0)),
+      staleAfter: fc.option(fc.integer({ min: 1, max: 3600 }), { nil: undefined }),
+    });
+    const removalAction = fc.record({ kind: fc.constant('removal' as const), server: fc.constantFrom('a', 'b', 'c') });
+    const batch = fc.record({
+      // now and then the clock is set back
+      passedMs: fc.oneof(
+        { weight: 5, arbitrary: minutes(0, 15) },
+        { weight: 1, arbitrary: minutes(-5, 0) },
+        { weight: 2, arbitrary: fc.constant(0) },
+      ),
+      actions: fc.array(fc.oneof({ weight: 5, arbitrary: reportAction }, { weight: 1, arbitrary: removalAction }), {
+        minLength: 1,
+        maxLength: 6,
+      }),
+    });
+
+    it('leaves fleet, database and history as a simple model has them, after a restart too', async () => {
+      await fc.assert(
+        fc.asyncProperty(fc.array(batch, { maxLength: 12 }), async (batches) => {
+          runs += 1;
+          const repo = `run-${runs}`;
+          const model = createModel(repo);
+          for (const { passedMs, actions } of batches) {
+            clock.advance(passedMs);
+            const now = clock.now();
+            const lives = new Map(['a', 'b', 'c'].map((server) => [server, model.life(server)]));
+            const expected: unknown[] = [];
+            const answers = actions.map(async (action) => {
+              if (action.kind === 'removal') {
+                const source = fleet.find(repo, action.server);
+                expected.push(model.remove(action.server, lives.get(action.server), now));
+                return source === undefined ? 0 : fleet.remove([source]);
+              }
+              const body = reportOf(action.names, {
+                repo,
+                server: action.server,
+                last_check: toIso(now + action.aheadMs),
+                stale_after_seconds: action.staleAfter,
+              });
+              const report = parseReport(body, now);
+              expected.push(
+                model.report(
+                  action.server,
+                  action.names,
+                  report.lastCheckMs,
+                  report.staleAfterMs ?? STALE_AFTER_MS,
+                  now,
+                ),
+              );
+              const { result, opened, closed } = await fleet.submit(report, 200);
+              return { result, opened: [...opened].toSorted(), closed: closed.map(({ name }) => name).toSorted() };
+            });
+            expect(await Promise.all(answers)).to.deep.equal(expected);
+            await expectAgreement(repo, model);
+          }
+          await close();
+          await open();
+          await expectAgreement(repo, model);
+        }),
+        { numRuns: 20 },
+      );
+    });
+
+    async function expectAgreement(repo: string, model: Model): Promise<void> {
+      const now = clock.now();
+      const inMemory = fleet.list().filter(({ snapshot }) => snapshot.repo === repo);
+      const onDisk = (await store.load()).filter(({ snapshot }) => snapshot.repo === repo);
+      expect(inMemory.map(({ id, snapshot }) => ({ id, snapshot }))).to.deep.equal(onDisk);
+      expect(onDisk.map(({ snapshot }) => snapshot).map(plain)).to.deep.equal(model.sources());
+      for (const { snapshot } of onDisk) {
+        expect(verdictOf(snapshot, now)).to.equal(model.verdict(snapshot.server, now));
+        expect(snapshot.syncStatus === 'OUT_OF_SYNC').to.equal(snapshot.files.length > 0);
+        const lapse = lapseUntil(snapshot, now);
+        if (lapse !== null) expect(lapse.to).to.be.above(lapse.from);
+      }
+      for (const name of ['etc/motd', '__proto__', 'ä "b"\\', '日本']) {
+        const drifted = onDisk.filter(({ snapshot }) => snapshot.files.some((file) => file.name === name));
+        expect(fleet.spread.drifted(repo, name)).to.equal(drifted.length);
+      }
+      expect(fleet.spread.servers(repo)).to.equal(onDisk.length);
+
+      const ever = { from: 0, to: Number.MAX_SAFE_INTEGER };
+      const drifts = (await store.drifts(ever)).filter((drift) => drift.repo === repo);
+      expect(drifts.map((drift) => JSON.stringify(drift))).to.have.members(
+        model.drifts.map((drift) => JSON.stringify(drift)),
+      );
+      const lapses = (await store.lapses(ever)).filter((lapse) => lapse.repo === repo);
+      expect(lapses.map((lapse) => JSON.stringify(lapse))).to.have.members(
+        model.lapses.map((lapse) => JSON.stringify(lapse)),
+      );
+    }
+  });
+
+  describe('over HTTP', () => {
+    let service: Service;
+    let runs = 0;
+    before(async () => {
+      service = await startService({ maxBodyBytes: 65_536, maxSources: 10_000_000 });
+    });
+    after(() => service.stop());
+
+    const name = fc
+      .string({ unit: 'grapheme', minLength: 1, maxLength: 50 })
+      .filter((text) => text.isWellFormed() && !/\p{Cc}/u.test(text) && [...text].length <= 1024);
+
+    it('any file name comes back as it was, from the list, the detail and the metrics', async () => {
+      await fc.assert(
+        fc.asyncProperty(name, fc.string({ unit: 'binary', maxLength: 200 }), async (file, diff) => {
+          runs += 1;
+          const repo = `names-${runs}`;
+          const files = [{ name: file, diff: diff.toWellFormed() }];
+          for (const server of ['a', 'b']) {
+            const answer = await service.post(reportBody({ repo, server, drift_count: 1, files }));
+            expect(answer.status, await answer.text()).to.equal(201);
+          }
+          const list = (await json(`/status.json?repo=${repo}`)) as { files: unknown[]; files_text: string }[];
+          expect(list.map((row) => row.files)).to.deep.equal([[{ name: file }], [{ name: file }]]);
+          expect(list[0]?.files_text).to.equal(file);
+          const detail = (await json(`/api/status/${repo}/a`)) as { files: { name: string; diff: string }[] };
+          expect(detail.files[0]).to.include(files[0]);
+          const metrics = await (await service.request('/metrics')).text();
+          const line = metrics
+            .split('\n')
+            .find((text) => text.startsWith(`gitops_file_drifted_servers{repo="${repo}",`));
+          expect(labelsOf(line ?? '')).to.deep.equal({ repo, file });
+        }),
+        { numRuns: 30 },
+      );
+    });
+
+    it('any body gets a 4xx with a problem, never a 5xx', async () => {
+      const bodies = fc.oneof(
+        fc.string({ unit: 'binary' }).map((text) => Buffer.from(text)),
+        fc.uint8Array({ maxLength: 200 }).map((bytes) => Buffer.from(bytes)),
+        fc.json().map((text) => Buffer.from(text)),
+        fc.integer({ min: 0, max: 230 }).map((end) => Buffer.from(JSON.stringify(reportBody()).slice(0, end - 231))),
+      );
+      await fc.assert(
+        fc.asyncProperty(bodies, async (body) => {
+          await expectRefused(await send(body));
+        }),
+        { numRuns: 300 },
+      );
+    });
+
+    it('any body that is said to be compressed gets a 4xx, never a 5xx', async () => {
+      const encodings = fc.constantFrom(
+        'gzip',
+        'deflate',
+        'br',
+        'zstd',
+        'compress',
+        'identity',
+        'gzip, br',
+        'nonsense',
+      );
+      await fc.assert(
+        fc.asyncProperty(encodings, fc.uint8Array({ maxLength: 100 }), async (encoding, bytes) => {
+          await expectRefused(await send(Buffer.from(bytes), { 'Content-Encoding': encoding }));
+        }),
+        { numRuns: 200 },
+      );
+    });
+
+    it('a report of which any field is anything is taken exactly when it keeps the rules', async () => {
+      const fields = [
+        'repo',
+        'server',
+        'sync_status',
+        'drift_count',
+        'files',
+        'last_check',
+        'stale_after_seconds',
+        'commit',
+        'pipeline_url',
+      ];
+      const strange = fc.oneof(
+        fc.jsonValue(),
+        fc.constantFrom<unknown>(
+          'SYNCED',
+          0,
+          1,
+          2,
+          [],
+          {},
+          '',
+          null,
+          '2026-04-21T10:32:15Z',
+          -0,
+          'https://x',
+          'a'.repeat(201),
+        ),
+        fc.array(fc.record({ name: fc.jsonValue(), diff: fc.jsonValue() }, { requiredKeys: [] }), { maxLength: 3 }),
+      );
+      const changes = fc.dictionary(fc.constantFrom(...fields, 'toString', 'hasOwnProperty'), strange, {
+        minKeys: 1,
+        maxKeys: 3,
+      });
+      await fc.assert(
+        fc.asyncProperty(changes, async (change) => {
+          const text = JSON.stringify({ ...reportBody(), ...change });
+          const isValid = keepsRules(JSON.parse(text));
+          const answer = await send(Buffer.from(text));
+          if (isValid) expect(answer.status, await answer.text()).to.be.oneOf([200, 201]);
+          else await expectRefused(answer);
+        }),
+        { numRuns: 200 },
+      );
+    });
+
+    it('a HEAD of a compressed stream has no body and disturbs nobody', async () => {
+      const answer = await service.request('/metrics', { method: 'HEAD', headers: { 'Accept-Encoding': 'gzip' } });
+      expect(answer.status).to.equal(200);
+      expect(await answer.text()).to.equal('');
+      expect((await service.request('/healthz')).status).to.equal(200);
+    });
+
+    it('any path with any method gets an answer, never a 5xx', async () => {
+      const part = fc.oneof(
+        fc.constantFrom(
+          '/',
+          'api',
+          'status',
+          'status.json',
+          'metrics',
+          '%',
+          '%2F',
+          '%E0%A4%A',
+          '..',
+          '?',
+          '&',
+          '=',
+          'repo',
+          '${x}',
+          '*',
+          '\\',
+        ),
+        fc.string({ maxLength: 5 }).map(encodeURIComponent),
+      );
+      const path = fc.array(part, { maxLength: 8 }).map((parts) => `/${parts.join('')}`);
+      const method = fc.constantFrom('GET', 'HEAD', 'PUT', 'PATCH', 'OPTIONS', 'POST');
+      await fc.assert(
+        fc.asyncProperty(path, method, async (to, by) => {
+          // as text: a path that begins with // is no host
+          const answer = await service.request(to, { method: by });
+          expect(answer.status, `${by} ${to}: ${await answer.text()}`).to.be.below(500);
+        }),
+        { numRuns: 300 },
+      );
+    });
+
+    function send(body: Buffer, headers: Record<string, string> = {}): Promise<Response> {
+      return service.request('/api/status', {
+        method: 'POST',
+        headers: { 'Content-Type': 'application/json', ...headers },
+        body: new Uint8Array(body),
+      });
+    }
+
+    async function json(path: string): Promise<unknown> {
+      return (await service.request(path)).json();
+    }
+
+    async function expectRefused(answer: Response): Promise<void> {
+      const text = await answer.text();
+      expect(answer.status, text).to.be.within(400, 499);
+      expect(answer.headers.get('Content-Type')).to.match(/^application\/problem\+json/);
+      expect(JSON.parse(text)).to.include({ type: 'about:blank', status: answer.status });
+    }
+  });
+
+  it('any string survives as a label', () => {
+    fc.assert(
+      fc.property(fc.string({ unit: 'binary' }), fc.string(), (repo, file) => {
+        const labels = renderLabels({ repo, file });
+        expect(labels).not.to.include('\n');
+        expect(labelsOf(labels)).to.deep.equal({ repo, file });
+      }),
+      { numRuns: 300 },
+    );
+  });
+});
+
+type Life = {
+  readonly firstSeen: number;
+  version: number;
+  statusSince: number;
+  receivedAt: number;
+  lastCheckMs: number;
+  staleAt: number;
+  files: Map<string, { since: number; times: number }>;
+  readonly counts: Map<string, number>;
+};
+type Model = ReturnType<typeof createModel>;
+
+/** What the service promises, said again in the plainest way: one report after another, every interval written down when it ends. */
+function createModel(repo: string) {
+  const lives = new Map<string, Life>();
+  const drifts: unknown[] = [];
+  const lapses: unknown[] = [];
+
+  function end(server: string, life: Life, at: number, keep: readonly string[]): string[] {
+    const isStaleFrom = Math.max(life.staleAt, life.receivedAt);
+    if (isStaleFrom < at) lapses.push({ repo, server, from: isStaleFrom, to: at });
+    const closed = [...life.files].filter(([name]) => !keep.includes(name));
+    for (const [name, { since, times }] of closed) {
+      drifts.push({ repo, server, name, times, openedAt: since, closedAt: at });
+    }
+    return closed.map(([name]) => name).toSorted();
+  }
+
+  return {
+    drifts,
+    lapses,
+    life: (server: string) => lives.get(server),
+
+    remove(server: string, wanted: Life | undefined, now: number): number {
+      const life = lives.get(server);
+      if (life === undefined || life.counts !== wanted?.counts) return 0;
+      end(server, life, Math.max(now, life.receivedAt), []);
+      lives.delete(server);
+      return 1;
+    },
+
+    report(server: string, names: readonly string[], lastCheckMs: number, staleAfterMs: number, now: number) {
+      const life = lives.get(server);
+      if (life !== undefined && lastCheckMs < life.lastCheckMs) return { result: 'superseded', opened: [], closed: [] };
+      const at = Math.max(now, life?.receivedAt ?? now);
+      const closed = life === undefined ? [] : end(server, life, at, names);
+      const counts = life?.counts ?? new Map<string, number>();
+      const opened: string[] = [];
+      const files = new Map(
+        names.map((name) => {
+          const known = life?.files.get(name);
+          if (known !== undefined) return [name, known];
+          opened.push(name);
+          counts.set(name, (counts.get(name) ?? 0) + 1);
+          return [name, { since: at, times: counts.get(name) ?? 0 }];
+        }),
+      );
+      const hasStatus = life !== undefined && (life.files.size === 0) === (names.length === 0);
+      lives.set(server, {
+        ...(life ?? { firstSeen: at }),
+        version: (life?.version ?? 0) + 1,
+        statusSince: hasStatus ? life.statusSince : at,
+        receivedAt: at,
+        lastCheckMs,
+        staleAt: lastCheckMs + staleAfterMs,
+        files,
+        counts,
+      });
+      const result = opened.length + closed.length > 0 ? 'changed' : 'unchanged';
+      return { result: life === undefined ? 'created' : result, opened: opened.toSorted(), closed };
+    },
+
+    verdict(server: string, now: number): string {
+      const life = lives.get(server);
+      if (life === undefined || now >= life.staleAt) return 'STALE';
+      return life.files.size === 0 ? 'SYNCED' : 'OUT_OF_SYNC';
+    },
+
+    sources(): unknown[] {
+      return [...lives.keys()].toSorted().map((server) => {
+        const { firstSeen, version, statusSince, receivedAt, lastCheckMs, staleAt, ...life } = lives.get(
+          server,
+        ) as Life;
+        const files = [...life.files].map(([name, { since, times }]) => ({ name, since, times }));
+        return { server, firstSeen, version, statusSince, receivedAt, lastCheckMs, staleAt, files };
+      });
+    },
+  };
+}
+
+/** Of a snapshot, what the model knows. */
+function plain(snapshot: { readonly [key: string]: unknown }): unknown {
+  const { server, firstSeen, version, statusSince, receivedAt, lastCheckMs, staleAt, files } = snapshot;
+  return { server, firstSeen, version, statusSince, receivedAt, lastCheckMs, staleAt, files };
+}
+
+function keepsRules(value: unknown): boolean {
+  try {
+    parseReport(value, NOW);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/** Reads labels as the text format defines them. */
+function labelsOf(line: string): Record<string, string> {
+  const labels: Record<string, string> = {};
+  const unescaped: Record<string, string> = { '\\\\': '\\', '\\"': '"', '\\n': '\n' };
+  for (const [, label = '', value = ''] of line.matchAll(/(\w+)="((?:[^"\\\n]|\\[\\"n])*)"[,}]/g)) {
+    labels[label] = value.replace(/\\[\\"n]/g, (escaped) => unescaped[escaped] ?? escaped);
+  }
+  return labels;
+}
