@@ -34,9 +34,10 @@ function single(query: ParsedUrlQuery, name: string): string | undefined {
 function parseTime(name: string, text: string | undefined): number | undefined {
   if (text === undefined) return undefined;
   // a plus in a query is a space unless it is encoded
-  const ms = /^\d{1,16}$/.test(text) ? Number(text) : parseInstant(text.replace(' ', '+'));
+  const isNumber = /^\d{1,16}$/.test(text);
+  const ms = isNumber ? Number(text) : parseInstant(text.replace(' ', '+'));
   if (Number.isNaN(ms)) throw bad(`${name} must be epoch milliseconds or an ISO 8601 time with a zone`);
-  if (ms < MIN_EPOCH_MS) throw bad(`${name} must be in milliseconds; ${text} looks like seconds`);
+  if (isNumber && ms < MIN_EPOCH_MS) throw bad(`${name} must be in milliseconds; ${text} looks like seconds`);
   if (ms > 8.64e15) throw bad(`${name} is too far in the future`);
   return ms;
 }

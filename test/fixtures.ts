@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
 import pino, { type Logger } from 'pino';
 import { createApp } from '../src/app.ts';
-import { createEvents } from '../src/events.ts';
+import { type Events, createEvents } from '../src/events.ts';
 import { type Fleet, createFleet } from '../src/fleet.ts';
 import type { Snapshot } from '../src/ledger.ts';
 import { listen } from '../src/listen.ts';
@@ -163,6 +163,7 @@ export type Service = {
   readonly fleet: Fleet;
   readonly store: Store;
   readonly metrics: Metrics;
+  readonly events: Events;
   readonly logger: Logger;
   /** What it has logged, at level debug and above. */
   readonly log: readonly Record<string, unknown>[];
@@ -229,6 +230,7 @@ export async function startService(options: ServiceOptions = {}): Promise<Servic
     fleet,
     store,
     metrics,
+    events,
     logger,
     log: lines,
     post: (body, headers = {}) =>
@@ -242,6 +244,7 @@ export async function startService(options: ServiceOptions = {}): Promise<Servic
       isStopping = value;
     },
     async stop() {
+      events.close();
       await server.close();
       await fleet.drain();
       await opened.close();

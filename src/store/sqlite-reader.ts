@@ -71,8 +71,10 @@ const operations = {
   history: (from: number, to: number, now: number, limit: number, selection: Selection): Page<ChangeRow> =>
     inSnapshot(() => {
       const newest = createNewest(limit, compareChanges);
-      for (const life of livesIn(from, to, selection)) {
-        for (const { time, repo, server, verdict, driftCount } of changesOf(toLife(life, from, to), from, to, now)) {
+      // the last row says what it was at `to` itself, so what begins then belongs to it
+      const end = to + 1;
+      for (const life of livesIn(from, end, selection)) {
+        for (const { time, repo, server, verdict, driftCount } of changesOf(toLife(life, from, end), from, to, now)) {
           newest.push([time, repo, server, verdict, driftCount]);
         }
       }
