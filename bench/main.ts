@@ -1,6 +1,8 @@
 /** `npm run bench`: see HELP. */
 import { spawnSync } from 'node:child_process';
-import { availableParallelism, cpus } from 'node:os';
+import { closeSync, fdatasyncSync, openSync, writeSync } from 'node:fs';
+import { availableParallelism, cpus, loadavg } from 'node:os';
+import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { measureHistory } from './history.ts';
 import { measureList } from './list.ts';
@@ -9,10 +11,10 @@ import { measureMemory } from './memory.ts';
 import { measureMetrics } from './metrics.ts';
 import { measurePost } from './post.ts';
 import { measureReads } from './reads.ts';
-import type { Section } from './section.ts';
-import { createStage } from './stage.ts';
+import { type Section, median } from './section.ts';
+import { type Stage, createStage } from './stage.ts';
 import { measureStart } from './start.ts';
-import { type Row, renderTable } from './table.ts';
+import { type Row, ms, renderTable } from './table.ts';
 
 const SECTIONS: readonly Section[] = [
   { name: 'post', about: 'reports per second, 1,000 sources', needsWrk: true, measure: measurePost },
@@ -67,6 +69,7 @@ async function main(sections: readonly Section[], rounds: number, seconds: numbe
 
   const hasWrk = hasProgram('wrk', 'wrk');
   const hasPushgateway = hasProgram('prometheus-pushgateway', 'prometheus-pushgateway');
+  const machine = describeMachine(stage);
   const rows: Row[] = [];
   for (const { name, needsWrk, measure } of sections) {
     if (needsWrk && !hasWrk) continue;
@@ -74,10 +77,21 @@ async function main(sections: readonly Section[], rounds: number, seconds: numbe
     rows.push(...(await measure({ stage, rounds, seconds, hasPushgateway, say })));
     stage.clear();
   }
-  process.stdout.write(
-    `\n${cpus()[0]?.model} × ${availableParallelism()}, Node ${process.version}, ${rounds} rounds of ${seconds} s\n\n`,
-  );
-  process.stdout.write(renderTable(rows));
+  process.stdout.write(`\n${machine}; ${rounds} rounds of ${seconds} s\n\n${renderTable(rows)}`);
+}
+
+/** What figures depend on: durable ones above all on the disk, and all of them on what else the machine does. */
+function describeMachine(stage: Stage): string {
+  const file = openSync(join(stage.folder(), 'sync'), 'w');
+  const times = Array.from({ length: 100 }, () => {
+    const startedAt = performance.now();
+    writeSync(file, Buffer.alloc(65_536), 0, 65_536, 0);
+    fdatasyncSync(file);
+    return performance.now() - startedAt;
+  });
+  closeSync(file);
+  const [load = 0] = loadavg();
+  return `${cpus()[0]?.model} × ${availableParallelism()}, load ${load.toFixed(1)} before, fdatasync ${ms(median(times))}, Node ${process.version}`;
 }
 
 function hasProgram(program: string, debianPackage: string): boolean {

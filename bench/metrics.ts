@@ -12,7 +12,7 @@ const SOURCES = 10_000;
 export async function measureMetrics(bench: Bench): Promise<Row[]> {
   const { stage, seconds, say, hasPushgateway } = bench;
   const dataDir = stage.folder();
-  seedFolder(dataDir, { sources: SOURCES });
+  seedFolder(dataDir, { sources: SOURCES, closedDrifts: 2 });
   const ours = await startService(stage, dataDir);
   await refuseOnce(ours);
   const pushgateway = hasPushgateway ? await startPushgateway(stage, { isChecked: false }) : undefined;

@@ -1,6 +1,7 @@
 /** A database as it would be after a long time, without the long time. */
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
+import { createCounts, observe } from '../src/durations.ts';
 import { migrate } from '../src/store/sqlite-migrations.ts';
 
 export type Seed = {
@@ -12,11 +13,12 @@ export type Seed = {
 const HOUR_MS = 3_600_000;
 /** A little less than what HISTORY_RETENTION keeps by default. */
 const PAST_MS = 89 * 24 * HOUR_MS;
+const SERVERS_PER_REPO = 100;
 const FILES = ['rsyslog.conf', 'rsyslog.d/30-lab.conf'] as const;
 
-/** Names as in `report.lua`: 100 servers to a repo. */
+/** Names as in `report.lua`. */
 export function nameOf(i: number, sources: number): { repo: string; server: string } {
-  return { repo: `repo-${i % (sources / 100)}`, server: `server-${i}` };
+  return { repo: `repo-${i % (sources / SERVERS_PER_REPO)}`, server: `server-${i}` };
 }
 
 /** Two files, one of two sets. */
@@ -60,15 +62,21 @@ function insertSources(db: DatabaseSync, sources: number, closedDrifts: number, 
 /** In the order of time, as they would have come: the pages of the file are then as full and as scattered as they would be. */
 function insertDrifts(db: DatabaseSync, sources: number, closedDrifts: number, now: number): void {
   const insert = db.prepare('INSERT INTO drifts (source_id, name, times, opened_at, closed_at) VALUES (?, ?, ?, ?, ?)');
-  const begin = now - PAST_MS;
   const slotMs = (PAST_MS - 2 * HOUR_MS) / closedDrifts;
-  const durationMs = Math.min(HOUR_MS, slotMs / 2);
+  const durationMs = Math.floor(Math.min(HOUR_MS, slotMs / 2));
   for (let k = 0; k < closedDrifts; k += 1) {
     const name = FILES[k % FILES.length] as string;
     const times = Math.floor(k / FILES.length) + 1;
     for (let i = 0; i < sources; i += 1) {
-      const openedAt = Math.floor(begin + slotMs * (k + i / sources / 2));
-      insert.run(i + 1, name, times, openedAt, Math.floor(openedAt + durationMs));
+      const openedAt = Math.floor(now - PAST_MS + slotMs * (k + i / sources / 2));
+      insert.run(i + 1, name, times, openedAt, openedAt + durationMs);
     }
+  }
+
+  const insertDurations = db.prepare('INSERT INTO durations (repo, counts, sum_ms) VALUES (?, ?, ?)');
+  const entry = createCounts();
+  for (let n = 0; n < closedDrifts * SERVERS_PER_REPO; n += 1) observe(entry, durationMs);
+  for (let i = 0; i < sources / SERVERS_PER_REPO; i += 1) {
+    insertDurations.run(nameOf(i, sources).repo, JSON.stringify(entry.counts), entry.sumMs);
   }
 }
