@@ -107,9 +107,10 @@ export function createApp(options: AppOptions): Koa {
     const detail = await store.detail(repo, server, MAX_DRIFTS_IN_DETAIL);
     if (detail === null) throw unknownSource(repo, server);
     const at = now();
-    // another state of the same version is the one that time makes
-    const isStale = at >= detail.snapshot.staleAt;
-    if (!beginRead(ctx, 'json', `${options.bootId}.${detail.id}.${detail.snapshot.version}.${isStale}`)) return;
+    // other states of the same version are those that time makes: it becomes STALE, and open drifts grow
+    const { version, files, staleAt } = detail.snapshot;
+    const state = files.length > 0 ? at : at >= staleAt;
+    if (!beginRead(ctx, 'json', `${options.bootId}.${detail.id}.${version}.${state}`)) return;
     await sendShared(ctx, toSharedBody(`${JSON.stringify(toDetail(detail, at))}\n`));
   }
 

@@ -26,15 +26,11 @@ const SOURCES_AT_ONCE = 5000;
 const STATES: Record<Verdict, number> = { SYNCED: 0, OUT_OF_SYNC: 1, STALE: 2 };
 
 export function createPast(fleet: Fleet, store: Store, present: Present): Past {
-  /** The state, and the end of what is shown: until it is now, an answer about the past does not change without the state. */
-  function etagOf({ to }: Range, now: number): string {
-    return `${present.etagAt(now)}.${Math.min(to, now)}`;
-  }
-
   return {
     async sendHistory(ctx, filter, now) {
       const range = parseRange(ctx.query, now);
-      if (!beginRead(ctx, 'json', etagOf(range, now))) return;
+      // an answer about the past does not change without the state
+      if (!beginRead(ctx, 'json', `${present.etagAt(now)}.${Math.min(range.to, now)}`)) return;
       // one more than asked for tells whether there is more
       const changes = await store.history(range, now, range.limit + 1, selectionOf(filter, fleet, now));
       const shown = cut(ctx, changes, range.limit);
@@ -43,7 +39,8 @@ export function createPast(fleet: Fleet, store: Store, present: Present): Past {
 
     async sendDrifts(ctx, filter, now) {
       const range = parseRange(ctx.query, now);
-      if (!beginRead(ctx, 'json', etagOf(range, now))) return;
+      // open ones grow with time
+      if (!beginRead(ctx, 'json', `${present.etagAt(now)}.${now}`)) return;
       // open ones before closed ones: what closes in between is in both, not in neither
       const open = await openDrifts(fleet, filter, range, range.limit, now);
       const closed = await store.drifts(range, range.limit + 1, selectionOf(filter, fleet, now));
@@ -127,8 +124,8 @@ function renderDrift({ repo, server, name, openedAt, closedAt }: Drift, now: num
   });
 }
 
-function keyOf({ repo, server, name, openedAt }: Drift): string {
-  return `${repo}\n${server}\n${openedAt}\n${name}`;
+function keyOf({ repo, server, name, times, openedAt }: Drift): string {
+  return `${repo}\n${server}\n${openedAt}\n${times}\n${name}`;
 }
 
 function compareDrifts(a: Drift, b: Drift): number {

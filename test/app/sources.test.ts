@@ -81,6 +81,18 @@ describe('one source over HTTP', () => {
       expect((await again(second.headers.get('ETag') ?? '')).status).to.equal(200);
     });
 
+    it('anew when its open drifts have grown, with 304 when there are none', async () => {
+      for (const [names, status] of [
+        [['f'], 200],
+        [[], 304],
+      ] as const) {
+        await service.post(reportOf(names));
+        const headers = { 'If-None-Match': (await service.request(LAB)).headers.get('ETag') ?? '' };
+        service.clock.advance(1000);
+        expect((await service.request(LAB, { headers })).status).to.equal(status);
+      }
+    });
+
     it('with 404 when it is unknown', async () => {
       const names = ['rsyslog/other', 'other/rsyslog-lab', 'RSYSLOG/rsyslog-lab', '__proto__/constructor', '%00/%ff'];
       await service.post(reportBody());
