@@ -49,19 +49,14 @@ ${SECTIONS.map(({ name, about }) => `                ${name.padEnd(8)} ${about}`
 It needs wrk and prometheus-pushgateway on PATH; without them it leaves out the rows that do. Use a machine that does nothing else.
 `;
 
-const { values } = parseArgs({
-  options: {
-    only: { type: 'string' },
-    rounds: { type: 'string', default: '5' },
-    seconds: { type: 'string', default: '5' },
-    help: { type: 'boolean', short: 'h' },
-  },
-});
+const options = parseOptions();
+if (options.help) process.stdout.write(HELP);
+else {
+  const sections = chooseSections(options.only);
+  await main(sections, parseCount('rounds', options.rounds), parseCount('seconds', options.seconds));
+}
 
-if (values.help) process.stdout.write(HELP);
-else await main(chooseSections(values.only), parseCount('rounds'), parseCount('seconds'));
-
-async function main(sections: readonly Section[], rounds: number, seconds: number): Promise<void> {
+async function main(chosen: readonly Section[], rounds: number, seconds: number): Promise<void> {
   const stage = createStage();
   for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => process.exit(130));
   // the way out of an error too
@@ -71,7 +66,7 @@ async function main(sections: readonly Section[], rounds: number, seconds: numbe
   const hasPushgateway = hasProgram('prometheus-pushgateway', 'prometheus-pushgateway');
   const machine = describeMachine(stage);
   const rows: Row[] = [];
-  for (const { name, needsWrk, measure } of sections) {
+  for (const { name, needsWrk, measure } of chosen) {
     if (needsWrk && !hasWrk) continue;
     const say = (text: string): void => tell(`${name}: ${text}`);
     rows.push(...(await measure({ stage, rounds, seconds, hasPushgateway, say })));
@@ -104,6 +99,21 @@ function tell(text: string): void {
   process.stderr.write(`${text}\n`);
 }
 
+function parseOptions() {
+  try {
+    return parseArgs({
+      options: {
+        only: { type: 'string' },
+        rounds: { type: 'string', default: '5' },
+        seconds: { type: 'string', default: '5' },
+        help: { type: 'boolean', short: 'h' },
+      },
+    }).values;
+  } catch (error) {
+    return refuse((error as Error).message);
+  }
+}
+
 function chooseSections(only: string | undefined): readonly Section[] {
   if (only === undefined) return SECTIONS;
   return only.split(',').map((name) => {
@@ -112,12 +122,12 @@ function chooseSections(only: string | undefined): readonly Section[] {
   });
 }
 
-function parseCount(name: 'rounds' | 'seconds'): number {
-  const count = Number(values[name]);
+function parseCount(name: string, text: string): number {
+  const count = Number(text);
   return Number.isInteger(count) && count > 0 ? count : refuse(`--${name} must be a whole number from 1 on`);
 }
 
 function refuse(problem: string): never {
-  tell(`${problem}. See --help`);
+  tell(`${problem}. See npm run bench -- --help`);
   process.exit(2);
 }
