@@ -153,6 +153,6 @@ def reason_of(outcome: dict) -> str:
     """One line that says why a result is bad."""
     for result in [*outcome.get("results", []), outcome]:
         if isinstance(result, dict) and (result.get("failed") or result is outcome):
-            text = next((str(result[key]) for key in ("msg", "stderr", "censored") if result.get(key)), "no reason given")
+            text = next((str(result[key]) for key in ("msg", "reason", "stderr", "censored") if result.get(key)), "no reason given")
             return " ".join(text.split())[:500]
     return "no reason given"
