@@ -10,8 +10,9 @@ def attributes:
 def action: if . == ["delete", "create"] or . == ["create", "delete"] then "replace" else .[0] end;
 
 if ($exit_code // 0) != 0 then error("the checker failed with exit code \($exit_code)") else . end
-| (try fromjson catch null) as $plan
-| if ($plan | type) != "object" or ($plan.format_version | type) != "string" or ($plan | has("planned_values") | not) then
+# collected into a list, as jq 1.6 lets a bare `try` catch errors from further on
+| ([try fromjson catch null] | first) as $plan
+| if ($plan | type) != "object" or ($plan.format_version | type) != "string" or ($plan | has("configuration") | not) then
     error("this is no plan in JSON: `terraform plan -out=PLAN && terraform show -json PLAN` makes one")
   elif $plan.errored == true then error("the plan was not finished: terraform plan failed")
   elif $plan.complete == false then error("the plan is not complete: it leaves changes for later")
