@@ -6,7 +6,7 @@ def max_body: 1048576;
 def max_diff: 16384;
 def max_name: 1024;
 
-def hex: [. / 16 | floor, . % 16] | map("0123456789abcdef"[.:. + 1]) | add;
+def hex: [(. / 16 | floor), . % 16] | map("0123456789abcdef"[.:. + 1]) | add;
 def shown: if test("\\p{Cc}") then
     [explode[] | if . == 10 then "\\n" elif . == 9 then "\\t" elif . < 32 or (. > 126 and . < 160) then "\\x\(hex)" else [.] | implode end] | add
   else . end;

@@ -188,15 +188,23 @@ callback_plugins() {
 }
 
 check_report() {
-  local output=$work/output problem
+  local output=$work/output text=(--raw-input --slurp) problem
   if [ "$runs_command" ]; then
     exit_code=0
     env -u GITOPS_TOKEN "$@" >"$output" || exit_code=$?
   elif ! cat -- "${1:--}" >"$output"; then
-    check_failed "the checker's output cannot be read"
+    check_failed "$server: not reported: the checker's output cannot be read"
     return
   fi
-  if problem=$(jq --raw-input --slurp -L "$here/adapters/lib" --argjson exit_code "$exit_code" -f "$from" "$output" 2>&1 >"$work/files.json") &&
+  # JSON is not taken as text: jq 1.6 damages letters beyond ASCII in lines that are longer than 4 KiB
+  if grep -q '^# input: json$' "$from"; then
+    text=(--slurp)
+    if ! jq empty "$output" 2>/dev/null; then
+      check_failed "$server: not reported: the checker's output is no JSON"
+      return
+    fi
+  fi
+  if problem=$(jq "${text[@]}" -L "$here/adapters/lib" --argjson exit_code "$exit_code" -f "$from" "$output" 2>&1 >"$work/files.json") &&
     problem=$(jq --arg server "$server" '
       if type == "array" and all(.[]; type == "object" and (.name | type == "string" and . != "") and (.diff // "" | type == "string"))
       then [{$server, files: .}] else error("the adapter gave no list of names") end' "$work/files.json" 2>&1 >"$work/sources.json"); then

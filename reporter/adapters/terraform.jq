@@ -1,5 +1,8 @@
+# input: json
 # `terraform show -json PLAN` or `tofu show -json PLAN`: the addresses that the plan would change. The diff names the attributes,
 # never their values, which may be secret.
+include "evidence";
+
 def changed_keys: [(.before // {}), (.after // {}), (.after_unknown // {}) | objects | keys[]] | unique;
 def attributes:
   . as $change
@@ -9,9 +12,7 @@ def attributes:
   | "  \($key)\n";
 def action: if . == ["delete", "create"] or . == ["create", "delete"] then "replace" else .[0] end;
 
-if ($exit_code // 0) != 0 then error("the checker failed with exit code \($exit_code)") else . end
-# collected into a list, as jq 1.6 lets a bare `try` catch errors from further on
-| ([try fromjson catch null] | first) as $plan
+the_only_value as $plan
 | if ($plan | type) != "object" or ($plan.format_version | type) != "string" or ($plan | has("configuration") | not) then
     error("this is no plan in JSON: `terraform plan -out=PLAN && terraform show -json PLAN` makes one")
   elif $plan.errored == true then error("the plan was not finished: terraform plan failed")

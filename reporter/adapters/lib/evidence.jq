@@ -5,3 +5,9 @@ def believed($good):
   elif $exit_code != null and ($good | index($exit_code)) == null then
     error("the checker failed with exit code \($exit_code)")
   else . end;
+
+# For JSON: the checker's one value.
+def the_only_value:
+  if ($exit_code // 0) != 0 then error("the checker failed with exit code \($exit_code)")
+  elif length != 1 then error("the output has \(length) JSON values, not one")
+  else .[0] end;
