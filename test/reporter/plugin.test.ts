@@ -1,5 +1,5 @@
 import { expect } from 'chai';
-import { readFile } from 'node:fs/promises';
+import { readFile, rm } from 'node:fs/promises';
 import { ansiblePython } from './ansible.ts';
 import { makeFolder, run } from './run.ts';
 
@@ -9,8 +9,13 @@ describe("reporter: Ansible's callback plugin", function () {
   it('compiles', async () => {
     const files = ['callback_plugins/gitops_findings.py', 'gitops_reporter/changes.py', 'gitops_reporter/findings.py'];
     const paths = files.map((file) => `reporter/ansible/${file}`);
-    const env = { PYTHONPYCACHEPREFIX: await makeFolder() };
-    expect(await run('python3', ['-m', 'py_compile', ...paths], { env })).to.include({ code: 0, stderr: '' });
+    const folder = await makeFolder();
+    try {
+      const outcome = await run('python3', ['-m', 'py_compile', ...paths], { env: { PYTHONPYCACHEPREFIX: folder } });
+      expect(outcome).to.include({ code: 0, stderr: '' });
+    } finally {
+      await rm(folder, { recursive: true });
+    }
   });
 
   it('passes its own tests', async function () {

@@ -87,6 +87,8 @@ class CallbackModule(CallbackBase):
     @guarded
     def v2_playbook_on_play_start(self, play):
         self.plays.append(play)
+        for host in hosts_of(play):
+            self.findings.host(host)
         # with `serial` a play begins anew for each batch
         self.waiting.setdefault(play._uuid, set(hosts_of(play, whole=True))).difference_update(hosts_of(play))
 
