@@ -8,6 +8,13 @@ wanted=(
   'prometheus:prometheus:test/e2e'
   'promtool:prometheus:test/e2e'
   'openssl:openssl:test/main.test.ts'
+  'ansible-playbook:ansible-core:test/reporter and test/e2e/ansible.test.ts'
+  'curl:curl:test/reporter'
+  'jq:jq:test/reporter'
+  'shellcheck:shellcheck:test/reporter'
+  'ssh:openssh-client:test/e2e/ansible.test.ts'
+  'unzip:unzip:test/e2e/ansible.test.ts'
+  'ps:procps:test/e2e/ansible.test.ts'
 )
 
 missing=() packages=()
