@@ -86,7 +86,10 @@ describe('e2e: the reporter with the real ansible-playbook', function () {
     });
 
     it('is OUT_OF_SYNC with exactly the two files that were edited by hand, and their diffs', async () => {
-      await writeFile(join(etc, 'rsyslog.conf'), `${await readFile(join(etc, 'rsyslog.conf'), 'utf8')}*.* /tmp/all.log\n`);
+      await writeFile(
+        join(etc, 'rsyslog.conf'),
+        `${await readFile(join(etc, 'rsyslog.conf'), 'utf8')}*.* /tmp/all.log\n`,
+      );
       const lab = await readFile(join(etc, 'rsyslog.d/30-lab.conf'), 'utf8');
       await writeFile(join(etc, 'rsyslog.d/30-lab.conf'), lab.replace('logs.example.com', '192.0.2.7'));
       expect((await checkAndReport()).code).to.equal(0);
@@ -99,7 +102,10 @@ describe('e2e: the reporter with the real ansible-playbook', function () {
 
     it('shows the readable log of the run all the same', async () => {
       const { stdout } = await checkAndReport();
-      expect(stdout).to.contain('TASK [The configuration]').and.to.contain('-*.* /tmp/all.log').and.to.contain('PLAY RECAP');
+      expect(stdout)
+        .to.contain('TASK [The configuration]')
+        .and.to.contain('-*.* /tmp/all.log')
+        .and.to.contain('PLAY RECAP');
     });
 
     it('is SYNCED again after the next deployment, and both drifts are closed', async () => {
@@ -142,7 +148,15 @@ describe('e2e: the reporter with the real ansible-playbook', function () {
     async function everyModule(...options: string[]): Promise<Outcome> {
       const args = ['--repo', 'lab', '--dry-run', '--base-dir', target, '--with-diff', ...options, 'ansible'];
       const cwd = join(FIXTURES, 'ansible/every-module');
-      const playbook = ['-i', join(folder, 'inventory.yaml'), '--limit', 'web1,web2', 'playbook.yaml', '-e', `target=${target}`];
+      const playbook = [
+        '-i',
+        join(folder, 'inventory.yaml'),
+        '--limit',
+        'web1,web2',
+        'playbook.yaml',
+        '-e',
+        `target=${target}`,
+      ];
       return reporter([...args, ...playbook], { cwd });
     }
 
@@ -182,7 +196,8 @@ describe('e2e: the reporter with the real ansible-playbook', function () {
     });
 
     it('sends the diff of each file, of each host its own', () => {
-      const diffs = (server: number) => Object.fromEntries(reports[server]?.files.map((file) => [file.name, file.diff]) ?? []);
+      const diffs = (server: number) =>
+        Object.fromEntries(reports[server]?.files.map((file) => [file.name, file.diff]) ?? []);
       const web1 = diffs(0);
       expect(web1['content.txt']).to.equal('--- before\n+++ after\n@@ -1,2 +1,2 @@\n first\n-edited\n+second\n');
       expect(web1['line.conf']).to.contain('-port=1\n+port=514\n');
@@ -200,7 +215,8 @@ describe('e2e: the reporter with the real ansible-playbook', function () {
 
     it('sends no diff of what has no_log, and its content appears nowhere', () => {
       for (const { files } of reports) {
-        for (const file of files.filter(({ name }) => name.startsWith('secret'))) expect(file).not.to.have.property('diff');
+        for (const file of files.filter(({ name }) => name.startsWith('secret')))
+          expect(file).not.to.have.property('diff');
       }
       expect(outcome.stdout + outcome.stderr).not.to.contain('the secret');
     });
@@ -218,7 +234,9 @@ describe('e2e: the reporter with the real ansible-playbook', function () {
     });
 
     it('sends no diffs unless asked to', async () => {
-      const quiet = await check('- {hosts: web1, gather_facts: no, tasks: [copy: {content: a, dest: "{{playbook_dir}}/new"}]}');
+      const quiet = await check(
+        '- {hosts: web1, gather_facts: no, tasks: [copy: {content: a, dest: "{{playbook_dir}}/new"}]}',
+      );
       expect(reportsIn(quiet)[0]?.files).to.deep.equal([{ name: 'new' }]);
     });
   });
@@ -316,7 +334,10 @@ describe('e2e: the reporter with the real ansible-playbook', function () {
       },
       {
         what: 'an ignored failure',
-        playbook: play('web', [ping, '{fail: {msg: out of order}, ignore_errors: yes, when: inventory_hostname == "web2"}']),
+        playbook: play('web', [
+          ping,
+          '{fail: {msg: out of order}, ignore_errors: yes, when: inventory_hostname == "web2"}',
+        ]),
         reported: ['web1', 'web3'],
         says: [/web2: not reported: failed: fail: out of order .*--allow-ignored/],
       },
@@ -446,7 +467,9 @@ describe('e2e: the reporter with the real ansible-playbook', function () {
     });
 
     it('end_host and end_play are the playbook’s own word', async () => {
-      const outcome = await check(play('web', [ping, '{meta: end_host, when: inventory_hostname == "web2"}', ping, 'meta: end_play', folderOf]));
+      const outcome = await check(
+        play('web', [ping, '{meta: end_host, when: inventory_hostname == "web2"}', ping, 'meta: end_play', folderOf]),
+      );
       expect(outcome.code, outcome.stderr).to.equal(0);
       expect(reportsIn(outcome).map((report) => report.sync_status)).to.deep.equal(['SYNCED', 'SYNCED', 'SYNCED']);
     });
@@ -469,7 +492,10 @@ describe('e2e: the reporter with the real ansible-playbook', function () {
       await cp(join(ROOT, 'reporter'), stumbling, { recursive: true });
       const file = join(stumbling, 'ansible/gitops_reporter/changes.py');
       const source = await readFile(file, 'utf8');
-      await writeFile(file, source.replace(/(def changes_of.*\n)/, '$1    if "new" in str(args): raise KeyError("x")\n'));
+      await writeFile(
+        file,
+        source.replace(/(def changes_of.*\n)/, '$1    if "new" in str(args): raise KeyError("x")\n'),
+      );
       await writeFile(join(folder, 'playbook.yaml'), play('web1', [ping, folderOf]));
       const script = join(stumbling, 'update-gitops-status.sh');
       const args = ['--repo', 'lab', '--dry-run', 'ansible', '-i', 'inventory.yaml', 'playbook.yaml'];
@@ -480,9 +506,10 @@ describe('e2e: the reporter with the real ansible-playbook', function () {
     });
 
     it('a run that is killed before its end', async () => {
-      const kill = "{command: 'sh -c \"kill -9 $(cat {{ playbook_dir }}/pid)\"', check_mode: no}";
+      const kill = '{command: \'sh -c "kill -9 $(cat {{ playbook_dir }}/pid)"\', check_mode: no}';
       // the run tells its own process id by way of a lookup, which runs in a child of it
-      const tell = "{set_fact: {pid: \"{{ lookup('pipe', 'ps -o ppid= -p $PPID > ' + playbook_dir + '/pid; cat ' + playbook_dir + '/pid') }}\"}}";
+      const tell =
+        "{set_fact: {pid: \"{{ lookup('pipe', 'ps -o ppid= -p $PPID > ' + playbook_dir + '/pid; cat ' + playbook_dir + '/pid') }}\"}}";
       const outcome = await check(play('web1', [ping, tell, kill, folderOf]));
       expect(outcome.code).to.equal(1);
       expect(reportsIn(outcome)).to.deep.equal([]);
@@ -539,12 +566,20 @@ class CallbackModule(CallbackBase):
 
   describe('one host under another name', () => {
     it('reports the only host under the name that is given', async () => {
-      const outcome = await check('- {hosts: web1, gather_facts: no, tasks: [ping: {}]}\n', [], ['--server', 'rsyslog-lab']);
+      const outcome = await check(
+        '- {hosts: web1, gather_facts: no, tasks: [ping: {}]}\n',
+        [],
+        ['--server', 'rsyslog-lab'],
+      );
       expect(reportsIn(outcome).map((report) => report.server)).to.deep.equal(['rsyslog-lab']);
     });
 
     it('does not mix several hosts under one name', async () => {
-      const outcome = await check('- {hosts: web, gather_facts: no, tasks: [ping: {}]}\n', [], ['--server', 'rsyslog-lab']);
+      const outcome = await check(
+        '- {hosts: web, gather_facts: no, tasks: [ping: {}]}\n',
+        [],
+        ['--server', 'rsyslog-lab'],
+      );
       expect(outcome.code).to.equal(1);
       expect(reportsIn(outcome)).to.deep.equal([]);
       expect(outcome.stderr).to.contain('--server rsyslog-lab cannot stand for web1, web2, web3');

@@ -101,7 +101,9 @@ describe('reporter: output of other checkers', function () {
     });
 
     it('reports nothing of another text', async () => {
-      const outcome = await reporter([...SETTINGS, 'report', '--from', 'kubectl', '-'], { input: 'Unable to connect\n' });
+      const outcome = await reporter([...SETTINGS, 'report', '--from', 'kubectl', '-'], {
+        input: 'Unable to connect\n',
+      });
       expectNoReport(outcome, 'no output of kubectl diff: "Unable to connect');
     });
   });
@@ -110,7 +112,11 @@ describe('reporter: output of other checkers', function () {
     const names = ['café "x".conf', 'gone.conf', 'link', 'moved.conf', 'rsyslog.conf', 'rsyslog.d/moved.conf'];
 
     it('reports every name, both of a rename, unquoted', async () => {
-      expect(namesIn(await from('git', 'drift.txt'))).to.deep.equal([...names, String.raw`tab\tname`, 'with space.conf']);
+      expect(namesIn(await from('git', 'drift.txt'))).to.deep.equal([
+        ...names,
+        String.raw`tab\tname`,
+        'with space.conf',
+      ]);
     });
 
     it('reads names that Git was told not to quote', async () => {
@@ -118,7 +124,9 @@ describe('reporter: output of other checkers', function () {
     });
 
     it('reports nothing of another text', async () => {
-      const outcome = await reporter([...SETTINGS, 'report', '--from', 'git', '-'], { input: 'fatal: not a git repository\n' });
+      const outcome = await reporter([...SETTINGS, 'report', '--from', 'git', '-'], {
+        input: 'fatal: not a git repository\n',
+      });
       expectNoReport(outcome, 'no line of git diff --name-status');
     });
   });
@@ -177,8 +185,14 @@ describe('reporter: output of other checkers', function () {
 
     it('counts when the script ran the checker itself and it succeeded', async () => {
       expect(namesIn(await reporter([...SETTINGS, 'report', '--from', 'list', '--', 'true']))).to.deep.equal([]);
-      expectNoReport(await reporter([...SETTINGS, 'report', '--from', 'list', '--', 'false']), 'failed with exit code 1');
-      expectNoReport(await reporter([...SETTINGS, 'report', '--from', 'list', '--', 'no-such-program']), 'exit code 127');
+      expectNoReport(
+        await reporter([...SETTINGS, 'report', '--from', 'list', '--', 'false']),
+        'failed with exit code 1',
+      );
+      expectNoReport(
+        await reporter([...SETTINGS, 'report', '--from', 'list', '--', 'no-such-program']),
+        'exit code 127',
+      );
     });
   });
 });

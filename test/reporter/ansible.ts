@@ -1,4 +1,4 @@
-import { type Context } from 'mocha';
+import type { Context } from 'mocha';
 import { readFile } from 'node:fs/promises';
 import { run } from './run.ts';
 

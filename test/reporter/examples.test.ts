@@ -101,7 +101,9 @@ describe('reporter: the examples', function () {
   });
 
   it('GitHub Actions deploys and reports', async () => {
-    type Workflow = { jobs: Record<string, { steps: { name?: string; run?: string; env?: Record<string, string> }[] }> };
+    type Workflow = {
+      jobs: Record<string, { steps: { name?: string; run?: string; env?: Record<string, string> }[] }>;
+    };
     const { jobs } = await yaml<Workflow>('github/gitops-status.yaml');
     const steps = jobs['gitops-status']?.steps ?? [];
     const named = (name: string) => steps.find((step) => step.name === name);
@@ -133,7 +135,8 @@ describe('reporter: the examples', function () {
 
   it('systemd reports from a machine without CI, every two minutes', async () => {
     const unit = await readFile(join(ROOT, 'reporter/systemd/gitops-check.service'), 'utf8');
-    const values = (name: string) => [...unit.matchAll(new RegExp(`^${name}=(.*)$`, 'gm'))].map((match) => match[1] ?? '');
+    const values = (name: string) =>
+      [...unit.matchAll(new RegExp(`^${name}=(.*)$`, 'gm'))].map((match) => match[1] ?? '');
     const credentials = await makeFolder();
     try {
       expect(values('LoadCredential')).to.deep.equal(['token:/etc/gitops-status/token']);

@@ -2,7 +2,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { createServer, type RequestListener } from 'node:http';
-import { type AddressInfo } from 'node:net';
+import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
@@ -17,7 +17,11 @@ type Options = { env?: Record<string, string>; cwd?: string; input?: string; tra
 
 /** Runs update-gitops-status.sh as a CI job would, but knowing nothing of the CI, the home and the settings of this machine. */
 export async function reporter(args: readonly string[], { env, cwd, input, traced }: Options = {}): Promise<Outcome> {
-  return run('bash', [...(traced ? ['-x'] : []), SCRIPT, ...args], { env: { ...env }, cwd: cwd ?? ROOT, input: input ?? '' });
+  return run('bash', [...(traced ? ['-x'] : []), SCRIPT, ...args], {
+    env: { ...env },
+    cwd: cwd ?? ROOT,
+    input: input ?? '',
+  });
 }
 
 export async function run(
