@@ -10,6 +10,13 @@ wanted=(
   'amtool:prometheus-alertmanager:test/prometheus.test.ts'
   'prometheus-alertmanager:prometheus-alertmanager:test/e2e/alerting.test.ts'
   'openssl:openssl:test/main.test.ts'
+  'ansible-playbook:ansible-core:test/reporter and test/e2e/ansible.test.ts'
+  'curl:curl:test/reporter'
+  'jq:jq:test/reporter'
+  'shellcheck:shellcheck:test/reporter'
+  'ssh:openssh-client:test/e2e/ansible.test.ts'
+  'unzip:unzip:test/e2e/ansible.test.ts'
+  'ps:procps:test/e2e/ansible.test.ts'
 )
 
 missing=() packages=()
