@@ -3,7 +3,7 @@
 # missing; elsewhere it says which suites will be skipped for want of which program. With CI=true a missing program is an error.
 set -euo pipefail
 
-# program:Debian package:the suites that need it
+# program:Debian package:the suites that need it. Without a package: Debian's is too old.
 wanted=(
   'prometheus:prometheus:test/e2e'
   'promtool:prometheus:test/e2e test/prometheus.test.ts test/grafana-promql.test.ts'
@@ -17,18 +17,28 @@ wanted=(
   'ssh:openssh-client:test/e2e/ansible.test.ts'
   'unzip:unzip:test/e2e/ansible.test.ts'
   'ps:procps:test/e2e/ansible.test.ts'
+  'buildah:buildah:test/e2e/image.test.ts'
+  'debootstrap:debootstrap:test/e2e/image.test.ts'
+  'kubectl::test/k8s*.test.ts'
 )
+
+advise() {
+  case $1 in
+  kubectl) echo 'See https://kubernetes.io/docs/tasks/tools/' ;;
+  *) echo "On Debian: apt-get install $2" ;;
+  esac
+}
 
 missing=() packages=()
 for entry in "${wanted[@]}"; do
   IFS=: read -r program package suites <<<"$entry"
   command -v "$program" >/dev/null && continue
   missing+=("$entry")
-  packages+=("$package")
+  [ -z "$package" ] || packages+=("$package")
 done
 [ ${#missing[@]} -gt 0 ] || exit 0
 
-if command -v apt-get >/dev/null && [ "$(id -u)" -eq 0 ]; then
+if [ ${#packages[@]} -gt 0 ] && command -v apt-get >/dev/null && [ "$(id -u)" -eq 0 ]; then
   mapfile -t packages < <(printf '%s\n' "${packages[@]}" | sort -u)
   echo "Installing for the end-to-end suites: ${packages[*]}"
   # runlevel 1: the packages' own services stay off
@@ -40,6 +50,6 @@ fi
 for entry in "${missing[@]}"; do
   IFS=: read -r program package suites <<<"$entry"
   command -v "$program" >/dev/null && continue
-  echo "Not found: $program. Skipped for want of it: $suites. On Debian: apt-get install $package" >&2
+  echo "Not found: $program. Skipped for want of it: $suites. $(advise "$program" "$package")" >&2
   [ "${CI:-}" != true ] || exit 1
 done
