@@ -32,6 +32,7 @@ export type AppOptions = {
   readonly version: string;
   readonly publicUrl: string | undefined;
   readonly maxBodyBytes: number;
+  readonly historyRetentionMs: number;
   /** True from the signal to stop on: connections are then not kept. */
   readonly isStopping: () => boolean;
 };
@@ -43,7 +44,7 @@ const READER_LEFT = new Set<string | undefined>(['ERR_STREAM_PREMATURE_CLOSE', '
 export function createApp(options: AppOptions): Koa {
   const { fleet, store, metrics, events, now, maxBodyBytes } = options;
   const present = createPresent(fleet, options.bootId);
-  const past = createPast(fleet, store, present);
+  const past = createPast(fleet, store, present, options.historyRetentionMs);
   const openApi = toSharedBody(renderOpenApi(options.version, options.publicUrl));
   const app = new Koa();
   // so that a method that nobody has here is a 405, or a 404 where there is no route

@@ -76,6 +76,7 @@ async function run(config: Config): Promise<void> {
     version,
     publicUrl: config.publicUrl,
     maxBodyBytes: config.maxBodyBytes,
+    historyRetentionMs: config.historyRetentionMs,
     isStopping: () => isStopping,
   });
   const server = await listen(app.callback(), config);

@@ -222,7 +222,7 @@ const paths = {
     get: {
       summary: 'What the sources were, as changes of state',
       description:
-        'Per source a row at `from` with what it was then, one per change, and one at the end (`to`, now or its removal). verdict selects sources by what they are now.',
+        'Per source a row at `from` with what it was then, one per change, and one at the end (`to`, now or its removal): a row that repeats the one before it ends what that says. Nothing is shown of what lies further back than HISTORY_RETENTION. verdict selects sources by what they are now.',
       parameters: rangeParameters,
       responses: {
         200: { ...json('Ascending in time.', list('Change'), [exampleChange]), headers: cutHeader },

@@ -25,15 +25,17 @@ const SOURCES_AT_ONCE = 5000;
 /** What Grafana's state timelines colour. */
 const STATES: Record<Verdict, number> = { SYNCED: 0, OUT_OF_SYNC: 1, STALE: 2 };
 
-export function createPast(fleet: Fleet, store: Store, present: Present): Past {
+/** @param historyRetentionMs what ended longer ago may be forgotten: a source must not look in sync for that */
+export function createPast(fleet: Fleet, store: Store, present: Present, historyRetentionMs: number): Past {
   return {
     async sendHistory(ctx, filter, now) {
-      const range = parseRange(ctx.query, now);
+      const { to, limit, ...asked } = parseRange(ctx.query, now);
+      const from = Math.max(asked.from, now - historyRetentionMs);
       // an answer about the past does not change without the state
-      if (!beginRead(ctx, 'json', `${present.etagAt(now)}.${Math.min(range.to, now)}`)) return;
+      if (!beginRead(ctx, 'json', `${present.etagAt(now)}.${from}.${Math.min(to, now)}`)) return;
       // one more than asked for tells whether there is more
-      const changes = await store.history(range, now, range.limit + 1, selectionOf(filter, fleet, now));
-      const shown = cut(ctx, changes, range.limit);
+      const read = () => store.history({ from, to }, now, limit + 1, selectionOf(filter, fleet, now));
+      const shown = cut(ctx, from < to ? await read() : [], limit);
       sendPortions(ctx, renderArray(mapped(shown, renderChange)));
     },
 

@@ -219,6 +219,7 @@ export async function startService(options: ServiceOptions = {}): Promise<Servic
     version: '1.2.3',
     publicUrl: options.publicUrl,
     maxBodyBytes: options.maxBodyBytes ?? 1_048_576,
+    historyRetentionMs: 90 * 24 * 60 * 60_000,
     isStopping: () => isStopping,
   });
   const server = await listen(app.callback(), { host: '127.0.0.1', port: 0, tls: undefined });

@@ -171,6 +171,14 @@ describe('openapi', () => {
       const body = await text(message);
       return new Response(body === '' ? null : body, { status: message.statusCode ?? 0 });
     };
+    // a stream that does not end: its beginning
+    const events = async (): Promise<Response> => {
+      const stop = new AbortController();
+      const { status, headers, body } = await service.request('/api/events', { signal: stop.signal });
+      const { value } = (await body?.getReader().read()) ?? {};
+      stop.abort();
+      return new Response(value, { status, headers });
+    };
     const broken = (request: () => Promise<Response>) => (): Promise<Response> => {
       disk.fail('disk full');
       return request();
@@ -207,6 +215,7 @@ describe('openapi', () => {
       [200, `GET ${DETAIL}`, 'in sync', send('GET', '/api/status/rsyslog/s3')],
       [304, `GET ${DETAIL}`, 'unchanged', again('/api/status/rsyslog/rsyslog-lab')],
       [404, `GET ${DETAIL}`, 'unknown', send('GET', '/api/status/rsyslog/none')],
+<<<<<<< HEAD
       ...['/files.json', '/summary.json', '/history.json', '/drifts.json'].flatMap((path): readonly Row[] => [
         [200, `GET ${path}`, 'with sources of every verdict', send('GET', path)],
         [200, `GET ${path}`, 'of nothing', send('GET', `${path}?repo=none`)],
@@ -214,6 +223,30 @@ describe('openapi', () => {
       ]),
       [400, 'GET /history.json', 'of a range that is none', send('GET', '/history.json?from=then')],
       [400, 'GET /drifts.json', 'of a range that is none', send('GET', '/drifts.json?from=then')],
+=======
+      [200, 'GET /files.json', 'with files', send('GET', '/files.json')],
+      [304, 'GET /files.json', 'unchanged', again('/files.json')],
+      [200, 'GET /summary.json', 'with sources', send('GET', '/summary.json')],
+      [200, 'GET /summary.json', 'of nothing', send('GET', '/summary.json?repo=none')],
+      [304, 'GET /summary.json', 'unchanged', again('/summary.json')],
+      [200, 'GET /history.json', 'with changes', send('GET', `/history.json?to=${NOW + 1}`)],
+      [200, 'GET /history.json', 'cut', send('GET', `/history.json?to=${NOW + 1}&limit=1`)],
+      [304, 'GET /history.json', 'unchanged', again('/history.json')],
+      [400, 'GET /history.json', 'a range without sense', send('GET', '/history.json?from=2&to=1')],
+      [200, 'GET /drifts.json', 'open and closed', send('GET', `/drifts.json?from=${NOW - 1}&to=${NOW + 1}`)],
+      [304, 'GET /drifts.json', 'unchanged', again('/drifts.json')],
+      [400, 'GET /drifts.json', 'a limit without sense', send('GET', '/drifts.json?limit=0')],
+      [200, 'GET /api/events', 'while it lasts', events],
+      [
+        503,
+        'GET /api/events',
+        'a service that stops',
+        () => {
+          service.setStopping(true);
+          return service.request('/api/events');
+        },
+      ],
+>>>>>>> 3ebc0118cae5c0ad3a886fc3614f19aa2e785883
       [200, 'DELETE /api/status', 'a dry run', send('DELETE', '/api/status?repo=rsyslog&dry_run=true')],
       [400, 'DELETE /api/status', 'without filter', send('DELETE', '/api/status')],
       [503, 'DELETE /api/status', 'a disk that is full', broken(send('DELETE', '/api/status?server=s2'))],

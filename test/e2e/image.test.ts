@@ -26,11 +26,7 @@ type ImageConfig = {
 };
 
 describe('the image, built from the Dockerfile', function () {
-<<<<<<< HEAD
-  this.timeout(600_000);
-=======
   this.timeout(900_000);
->>>>>>> 8b0051a6b9c89fd81b1faff8e9f3bde04c37923c
   let folder: string;
   let remove: (() => void) | undefined;
   let config: ImageConfig;
