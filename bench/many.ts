@@ -1,5 +1,5 @@
 import { post } from './post.ts';
-import { type Bench, WARM_UP_SECONDS, alternate, median, ratioOf } from './section.ts';
+import { type Bench, alternate, median, ratioOf, warmUp } from './section.ts';
 import { seedFolder } from './seed.ts';
 import { startService } from './servers.ts';
 import { type Row, perSecond, ratioRow } from './table.ts';
@@ -15,8 +15,8 @@ export async function measureMany(bench: Bench): Promise<Row[]> {
   const many = await startService(stage, folder);
   const few = await startService(stage);
   say('warming up');
-  await post(stage, many, WARM_UP_SECONDS, MANY);
-  await post(stage, few, WARM_UP_SECONDS, FEW);
+  await warmUp((duration) => post(stage, many, duration, MANY));
+  await warmUp((duration) => post(stage, few, duration, FEW));
   const figures = await alternate(bench, {
     many: () => post(stage, many, seconds, MANY),
     few: () => post(stage, few, seconds, FEW),

@@ -1,4 +1,4 @@
-import { ratioOf, median, alternate, type Bench, WARM_UP_SECONDS } from './section.ts';
+import { ratioOf, median, alternate, type Bench, WARM_UP_SECONDS, warmUp } from './section.ts';
 import { startBaseline, startPushgateway, startService } from './servers.ts';
 import type { Running, Stage } from './stage.ts';
 import { type Row, perSecond, ratioRow } from './table.ts';
@@ -16,8 +16,8 @@ export async function measurePost(bench: Bench): Promise<Row[]> {
   const net = await startBaseline(stage, 'net');
   const unchecked = hasPushgateway ? await startPushgateway(stage, { isChecked: false }) : undefined;
   say('warming up');
-  for (const server of [ours, koa, http, net]) await post(stage, server, WARM_UP_SECONDS);
-  if (unchecked !== undefined) await push(stage, unchecked, WARM_UP_SECONDS);
+  for (const server of [ours, koa, http, net]) await warmUp((duration) => post(stage, server, duration));
+  if (unchecked !== undefined) await warmUp((duration) => push(stage, unchecked, duration));
 
   const figures = await alternate(bench, {
     ours: () => post(stage, ours, seconds),

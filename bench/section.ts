@@ -19,8 +19,17 @@ export type Section = {
   readonly measure: (bench: Bench) => Promise<Row[]>;
 };
 
-/** V8 compiles what is hot late: the first 30,000 reports run at a third of the speed. */
 export const WARM_UP_SECONDS = 8;
+const WARM_UP_REQUESTS = 60_000;
+
+/**
+ * V8 compiles what is hot late: the first 30,000 reports run at a third of the speed. So each server is loaded for a while, and longer
+ * where the machine is slow.
+ * @param run loads a server for so many seconds; resolves with requests per second
+ */
+export async function warmUp(run: (seconds: number) => Promise<number>): Promise<void> {
+  for (let requests = 0; requests < WARM_UP_REQUESTS;) requests += (await run(WARM_UP_SECONDS)) * WARM_UP_SECONDS;
+}
 
 /** Runs every contestant once per round, in turn, so that what disturbs the machine disturbs all. One figure per round. */
 export async function alternate<Contestants extends Record<string, () => Promise<number>>>(
