@@ -15,6 +15,8 @@ export type Events = {
   close(): void;
 };
 
+type Event = { readonly id: number; readonly data: string };
+
 const MEMORY = 1000;
 const MAX_LISTENERS = 1000;
 const PING_MS = 15_000;
@@ -26,7 +28,7 @@ const MAX_UNREAD_BYTES = 1_048_576;
 export function createEvents(now: number): Events {
   const firstId = now * 1000;
   let nextId = firstId;
-  let recent: { readonly id: number; readonly text: string }[] = [];
+  let recent: Event[] = [];
   const listeners = new Set<ServerResponse>();
   const timer = setInterval(() => broadcast(': ping\n\n'), PING_MS);
   timer.unref();
@@ -41,7 +43,7 @@ export function createEvents(now: number): Events {
   }
 
   /** Undefined: something that the client has not seen is forgotten, or the id is none of ours. */
-  function missed(lastEventId: string): readonly { readonly text: string }[] | undefined {
+  function missed(lastEventId: string): readonly Event[] | undefined {
     const last = /^\d{1,16}$/.test(lastEventId) ? Number(lastEventId) : Number.NaN;
     const oldest = recent[0]?.id ?? nextId;
     return last >= oldest - 1 && last < nextId ? recent.filter(({ id }) => id > last) : undefined;
@@ -49,12 +51,12 @@ export function createEvents(now: number): Events {
 
   return {
     publish(data) {
-      const event = { id: nextId, text: `id: ${nextId}\nevent: change\ndata: ${data}\n\n` };
+      const event = { id: nextId, data };
       nextId += 1;
       recent.push(event);
       // cut now and then, not each time
       if (recent.length >= 2 * MEMORY) recent = recent.slice(-MEMORY);
-      broadcast(event.text);
+      if (listeners.size > 0) broadcast(renderEvent(event));
     },
 
     subscribe(response, lastEventId) {
@@ -71,7 +73,7 @@ export function createEvents(now: number): Events {
       });
       const news = lastEventId === '' ? [] : missed(lastEventId);
       const reset = `id: ${nextId - 1}\nevent: reset\ndata: {}\n\n`;
-      response.write(`retry: ${RETRY_MS}\n\n${news === undefined ? reset : news.map(({ text }) => text).join('')}`);
+      response.write(`retry: ${RETRY_MS}\n\n${news === undefined ? reset : news.map(renderEvent).join('')}`);
       listeners.add(response);
       response.once('close', () => listeners.delete(response));
     },
@@ -81,4 +83,8 @@ export function createEvents(now: number): Events {
       for (const response of listeners) response.end();
     },
   };
+}
+
+function renderEvent({ id, data }: Event): string {
+  return `id: ${id}\nevent: change\ndata: ${data}\n\n`;
 }

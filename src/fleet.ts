@@ -36,9 +36,13 @@ export type Fleet = {
   find(repo: string, server: string): Source | undefined;
   /** All sources, sorted by repo, then server. The list is never changed afterwards, the sources in it are. */
   list(): readonly Source[];
+  /** As `list`, of one repo only. */
+  listOf(repo: string): readonly Source[];
   readonly size: number;
   /** Grows with every change of any snapshot. */
   readonly revision: number;
+  /** Is another number whenever a source may have become STALE since it was asked before. */
+  staleEpoch(now: number): number;
   readonly spread: Spread;
   /** How long drifts have lasted that a report has ended. */
   readonly durations: Durations;
@@ -234,7 +238,9 @@ export async function createFleet(options: FleetOptions): Promise<Fleet> {
     },
 
     find: (repo, server) => roster.find(keyOf(repo, server)),
-    list: () => roster.list(),
+    list: roster.list,
+    listOf: roster.listOf,
+    staleEpoch: roster.staleEpoch,
     spread: roster.spread,
     durations,
     get size() {

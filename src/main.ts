@@ -42,7 +42,7 @@ async function main(): Promise<void> {
 }
 
 async function run(config: Config): Promise<void> {
-  const destination = pino.destination({ dest: 1, minLength: 8192, periodicFlush: 500, sync: false });
+  const destination = pino.destination({ dest: 1, minLength: 8192, periodicFlush: 500, sync: true });
   const log = pino({ level: config.logLevel, base: null, timestamp: pino.stdTimeFunctions.isoTime }, destination);
   const startedAt = performance.now();
   const now = Date.now;

@@ -1,3 +1,4 @@
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { Context } from 'koa';
 import { type Filter, isFiltering, isSelected } from './filter.ts';
 import type { Fleet } from './fleet.ts';
@@ -20,30 +21,22 @@ export type Present = {
 /** Where a list's rows come from: JSON texts, in order. */
 type Rows = (sources: readonly Source[], now: number) => Iterable<string>;
 
-/** What is rendered in one go (a few milliseconds); a list that fits is kept for the next reader. */
-const PORTION_CHARS = 1_048_576;
+/** What is rendered in one go: a few milliseconds. */
+const PORTION_CHARS = 262_144;
+/** A list that is no longer is kept for the next reader. */
+const MAX_KEPT_CHARS = 2_097_152;
 
 /** @param bootId what validators begin with: revisions begin anew with each start */
 export function createPresent(fleet: Fleet, bootId: string): Present {
-  let shown = { revision: -1, stale: 0, nextStaleAt: 0 };
-
-  /** Rows change with a commit, and when a source becomes STALE: between two commits their number can only grow. */
+  /** Rows change with a commit, and when a source becomes STALE. */
   function etagAt(now: number): string {
-    if (shown.revision !== fleet.revision || now >= shown.nextStaleAt) {
-      let stale = 0;
-      let nextStaleAt = Number.POSITIVE_INFINITY;
-      for (const { snapshot } of fleet.list()) {
-        if (now >= snapshot.staleAt) stale += 1;
-        else if (snapshot.staleAt < nextStaleAt) nextStaleAt = snapshot.staleAt;
-      }
-      shown = { revision: fleet.revision, stale, nextStaleAt };
-    }
-    return `${bootId}.${shown.revision}.${shown.stale}`;
+    return `${bootId}.${fleet.revision}.${fleet.staleEpoch(now)}`;
   }
 
   function select(filter: Filter, now: number): readonly Source[] {
-    const sources = fleet.list();
-    return isFiltering(filter) ? sources.filter((source) => isSelected(filter, source, now)) : sources;
+    if (!isFiltering(filter)) return fleet.list();
+    const candidates = filter.repo ? [...filter.repo].toSorted().flatMap(fleet.listOf) : fleet.list();
+    return candidates.filter((source) => isSelected(filter, source, now));
   }
 
   function createList(rows: Rows): Present['sendSources'] {
@@ -56,13 +49,12 @@ export function createPresent(fleet: Fleet, bootId: string): Present {
         return;
       }
       const portions = renderArray(rows(select(filter, now), now));
-      const first = portions.next().value ?? '';
-      const second = portions.next();
-      if (second.done !== true) {
-        sendPortions(ctx, chain([first, second.value], portions));
+      const { begun, isWhole } = await begin(portions);
+      if (!isWhole) {
+        sendPortions(ctx, chain(begun, portions));
         return;
       }
-      const body = toSharedBody(first);
+      const body = toSharedBody(begun.join(''));
       if (!isFiltering(filter)) kept = { etag, body };
       await sendShared(ctx, body);
     };
@@ -77,6 +69,20 @@ export function createPresent(fleet: Fleet, bootId: string): Present {
       await sendShared(ctx, toSharedBody(`${JSON.stringify(toSummary(select(filter, now), now))}\n`));
     },
   };
+}
+
+/** Renders until all is there, or more than is kept. */
+async function begin(portions: Iterator<string>): Promise<{ begun: string[]; isWhole: boolean }> {
+  const begun: string[] = [];
+  let chars = 0;
+  while (chars <= MAX_KEPT_CHARS) {
+    const { done, value } = portions.next() as IteratorResult<string, undefined>;
+    if (done === true) return { begun, isWhole: true };
+    begun.push(value);
+    chars += value.length;
+    await nextTurn();
+  }
+  return { begun, isWhole: false };
 }
 
 /** A JSON array, in portions. */

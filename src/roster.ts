@@ -26,6 +26,10 @@ export type Roster = {
   find(key: string): Source | undefined;
   /** Sorted by repo, then server. The list is never changed afterwards, the sources in it are. */
   list(): readonly Source[];
+  /** Those of `list` that belong to the repo, without looking at the others. */
+  listOf(repo: string): readonly Source[];
+  /** Is another number whenever a source may have become STALE since it was asked before. */
+  staleEpoch(now: number): number;
   /** Adds the source or gives it its new snapshot; another id is another life. Null removes it. */
   put(key: string, stored: StoredSource | null): void;
 };
@@ -41,6 +45,9 @@ export function createRoster(stored: readonly StoredSource[]): Roster {
   let added: Source[] = [];
   let hasRemoved = false;
   let revision = 0;
+  let epoch = 0;
+  // no source becomes STALE before; a report may have made it later for all
+  let nextStaleAt = 0;
 
   function add(key: string, { id, snapshot }: StoredSource): Source {
     const source = {
@@ -84,6 +91,11 @@ export function createRoster(stored: readonly StoredSource[]): Roster {
     hasRemoved = false;
   }
 
+  function list(): readonly Source[] {
+    if (added.length > 0 || hasRemoved) merge();
+    return sorted;
+  }
+
   return {
     spread,
     get size() {
@@ -93,12 +105,26 @@ export function createRoster(stored: readonly StoredSource[]): Roster {
       return revision;
     },
     find: (key) => sources.get(key),
-    list() {
-      if (added.length > 0 || hasRemoved) merge();
-      return sorted;
+    list,
+    listOf(repo) {
+      const all = list();
+      const start = firstFrom(all, keyOf(repo, ''));
+      let end = start;
+      while (all[end]?.snapshot.repo === repo) end += 1;
+      return all.slice(start, end);
+    },
+    staleEpoch(now) {
+      if (now < nextStaleAt) return epoch;
+      epoch += 1;
+      nextStaleAt = Number.POSITIVE_INFINITY;
+      for (const { snapshot } of list()) {
+        if (snapshot.staleAt > now && snapshot.staleAt < nextStaleAt) nextStaleAt = snapshot.staleAt;
+      }
+      return epoch;
     },
     put(key, next) {
       revision += 1;
+      if (next !== null) nextStaleAt = Math.min(nextStaleAt, next.snapshot.staleAt);
       const source = sources.get(key);
       if (source !== undefined && next !== null && source.id === next.id) {
         spread.change(source.snapshot.repo, source.snapshot.files, next.snapshot.files);
@@ -115,4 +141,16 @@ export function createRoster(stored: readonly StoredSource[]): Roster {
 
 export function keyOf(repo: string, server: string): string {
   return `${repo}\n${server}`;
+}
+
+/** The index of the first source whose key is not before `key`. */
+function firstFrom(sources: readonly Source[], key: string): number {
+  let low = 0;
+  let high = sources.length;
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if ((sources[middle] as Source).key < key) low = middle + 1;
+    else high = middle;
+  }
+  return low;
 }
