@@ -79,6 +79,8 @@ export function createEvents(now: number): Events {
     close() {
       clearInterval(timer);
       for (const response of listeners) response.end();
+      // reports that are still under way publish: nothing may be written to a response that has ended
+      listeners.clear();
     },
   };
 }
