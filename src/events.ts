@@ -16,6 +16,8 @@ export type Events = {
 };
 
 const MEMORY = 1000;
+/** Receipts that name thousands of files are long: beyond this, fewer of them are remembered. */
+const MAX_MEMORY_CHARS = 16_777_216;
 const MAX_LISTENERS = 1000;
 const PING_MS = 15_000;
 const RETRY_MS = 5000;
@@ -27,6 +29,7 @@ export function createEvents(now: number): Events {
   const firstId = now * 1000;
   let nextId = firstId;
   let recent: { readonly id: number; readonly text: string }[] = [];
+  let recentChars = 0;
   const listeners = new Set<ServerResponse>();
   const timer = setInterval(() => broadcast(': ping\n\n'), PING_MS);
   timer.unref();
@@ -38,6 +41,13 @@ export function createEvents(now: number): Events {
   function send(response: ServerResponse, text: string): void {
     if (response.writableLength > MAX_UNREAD_BYTES) response.destroy();
     else response.write(text);
+  }
+
+  function forget(): void {
+    let first = Math.max(0, recent.length - MEMORY);
+    for (const { text } of recent.slice(0, first)) recentChars -= text.length;
+    for (; recentChars > MAX_MEMORY_CHARS / 2; first += 1) recentChars -= recent[first]?.text.length ?? 0;
+    recent = recent.slice(first);
   }
 
   /** Undefined: something that the client has not seen is forgotten, or the id is none of ours. */
@@ -52,8 +62,9 @@ export function createEvents(now: number): Events {
       const event = { id: nextId, text: `id: ${nextId}\nevent: change\ndata: ${data}\n\n` };
       nextId += 1;
       recent.push(event);
+      recentChars += event.text.length;
       // cut now and then, not each time
-      if (recent.length >= 2 * MEMORY) recent = recent.slice(-MEMORY);
+      if (recent.length >= 2 * MEMORY || recentChars > MAX_MEMORY_CHARS) forget();
       broadcast(event.text);
     },
 

@@ -195,6 +195,20 @@ describe('GET /api/events', () => {
     expect(far.events.map(({ type, id }) => `${type} ${id}`)).to.deep.equal([`reset ${first.events[2499]?.id}`]);
   });
 
+  it('remembers fewer of them when they are long', async () => {
+    const { events, source } = await listen();
+    service.events.publish('{}');
+    await until(() => events.length === 1);
+    source.close();
+    const first = Number(events[0]?.id);
+    const data = JSON.stringify({ text: 'x'.repeat(1_000_000) });
+    for (let i = 1; i <= 100; i += 1) service.events.publish(data);
+    const [far, near] = await Promise.all([listen(String(first + 80)), listen(String(first + 95))]);
+    await until(() => far.events.length >= 1 && near.events.length >= 5);
+    expect(far.events.map(({ type }) => type)).to.deep.equal(['reset']);
+    expect(near.events.map(({ id }) => Number(id) - first)).to.deep.equal([96, 97, 98, 99, 100]);
+  });
+
   it('asks proxies to pass events on at once, and nobody to keep them', async () => {
     const stop = new AbortController();
     const { status, headers } = await service.request('/api/events', { signal: stop.signal });
