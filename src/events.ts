@@ -18,6 +18,8 @@ export type Events = {
 type Event = { readonly id: number; readonly data: string };
 
 const MEMORY = 1000;
+/** Receipts that name thousands of files are long: beyond this, fewer of them are remembered. */
+const MAX_MEMORY_CHARS = 16_777_216;
 const MAX_LISTENERS = 1000;
 const PING_MS = 15_000;
 const RETRY_MS = 5000;
@@ -29,6 +31,7 @@ export function createEvents(now: number): Events {
   const firstId = now * 1000;
   let nextId = firstId;
   let recent: Event[] = [];
+  let recentChars = 0;
   const listeners = new Set<ServerResponse>();
   const timer = setInterval(() => broadcast(': ping\n\n'), PING_MS);
   timer.unref();
@@ -40,6 +43,13 @@ export function createEvents(now: number): Events {
   function send(response: ServerResponse, text: string): void {
     if (response.writableLength > MAX_UNREAD_BYTES) response.destroy();
     else response.write(text);
+  }
+
+  function forget(): void {
+    let first = Math.max(0, recent.length - MEMORY);
+    for (const { data } of recent.slice(0, first)) recentChars -= data.length;
+    for (; recentChars > MAX_MEMORY_CHARS / 2; first += 1) recentChars -= recent[first]?.data.length ?? 0;
+    recent = recent.slice(first);
   }
 
   /** Undefined: something that the client has not seen is forgotten, or the id is none of ours. */
@@ -54,8 +64,9 @@ export function createEvents(now: number): Events {
       const event = { id: nextId, data };
       nextId += 1;
       recent.push(event);
+      recentChars += data.length;
       // cut now and then, not each time
-      if (recent.length >= 2 * MEMORY) recent = recent.slice(-MEMORY);
+      if (recent.length >= 2 * MEMORY || recentChars > MAX_MEMORY_CHARS) forget();
       if (listeners.size > 0) broadcast(renderEvent(event));
     },
 
@@ -81,6 +92,8 @@ export function createEvents(now: number): Events {
     close() {
       clearInterval(timer);
       for (const response of listeners) response.end();
+      // reports that are still under way publish: nothing may be written to a response that has ended
+      listeners.clear();
     },
   };
 }

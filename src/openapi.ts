@@ -246,7 +246,7 @@ const paths = {
     get: {
       summary: 'Changes as they happen',
       description:
-        'Server-sent events: `change` per report that created or changed a source, with its receipt. After a break, Last-Event-ID resumes among the last 1,000; where that does not reach, an event `reset` says to read everything anew.',
+        'Server-sent events: `change` per report that created or changed a source, with its receipt. After a break, Last-Event-ID resumes among the last 1,000 (fewer where they are long); where that does not reach, an event `reset` says to read everything anew.',
       parameters: [
         { name: 'Last-Event-ID', in: 'header', description: 'The id of the last event seen.', schema: string },
       ],

@@ -186,7 +186,7 @@ describe('the past', () => {
             headers: { 'Accept-Encoding': 'identity' },
           });
           expect(await response.json()).to.deep.equal(rows);
-        }).timeout(120_000);
+        });
 
         it('asked for with HEAD, has no body', async () => {
           await makeFleet();
@@ -366,7 +366,7 @@ describe('the past', () => {
         const more = await service.request('/drifts.json?limit=100000');
         expect(more.headers.get('X-Truncated')).to.equal(null);
         expect(await more.json()).to.have.length(10_002);
-      }).timeout(60_000);
+      });
 
       it('are those that overlap the range', async () => {
         const at = async (minutes: number, names: readonly string[]): Promise<void> => {
@@ -478,4 +478,4 @@ describe('the past', () => {
       expect(await get(`/history.json?from=${NOW}&to=${NOW + DAY}`)).to.deep.equal([]);
     });
   });
-});
+}).timeout(60_000);

@@ -1,26 +1,16 @@
 import { expect } from 'chai';
-import { type Advance, advance, lapseUntil } from '../src/ledger.ts';
-import { parseReport } from '../src/report.ts';
-import { openSqlite } from '../src/store/sqlite.ts';
 import {
   type Change,
   type ClosedDrift,
   type Outcome,
-  type RemovalChange,
-  type ReportChange,
   type Store,
   StoreError,
   type StoredSource,
 } from '../src/store/store.ts';
-import { NOW, makeFolder, reportOf } from './fixtures.ts';
-
-/** Each opens a store on what is at a place; a new folder is a new place. */
-const drivers: readonly { readonly name: string; open(folder: string): Promise<Store> }[] = [
-  { name: 'sqlite', open: openSqlite },
-];
+import { NOW, makeFolder } from './fixtures.ts';
+import { STALE_AFTER_MS, drivers, removalChange, reportChange } from './stores.ts';
 
 const MINUTE = 60_000;
-const STALE_AFTER_MS = 10 * MINUTE;
 /** When the reports here become stale: all of them tell of the same check. */
 const STALE_AT = NOW - 5000 + STALE_AFTER_MS;
 const EVER = { from: 0, to: Number.MAX_SAFE_INTEGER };
@@ -521,33 +511,6 @@ for (const driver of drivers) {
       return { repo: 'rsyslog', server: 'rsyslog-lab', name, times, openedAt, closedAt };
     }
   });
-}
-
-/** What the fleet would commit for a report of these files that arrives at `at`. */
-function reportChange(
-  previous: StoredSource | null,
-  names: readonly string[],
-  at: number,
-  changes: Record<string, unknown> = {},
-): ReportChange {
-  const key = previous === null ? {} : { repo: previous.snapshot.repo, server: previous.snapshot.server };
-  const report = parseReport(reportOf(names, { ...key, ...changes }), at);
-  return {
-    kind: 'report',
-    expected: previous && { id: previous.id, version: previous.snapshot.version },
-    advance: advance(previous?.snapshot ?? null, report, at, STALE_AFTER_MS) as Advance,
-    diffs: report.diffs,
-  };
-}
-
-function removalChange({ id, snapshot }: StoredSource, at: number): RemovalChange {
-  return {
-    kind: 'removal',
-    expected: { id, version: snapshot.version },
-    at,
-    closed: snapshot.files,
-    lapse: lapseUntil(snapshot, at),
-  };
 }
 
 function kindOf(outcome: Outcome): string {
