@@ -32,6 +32,9 @@ export type QueueOptions<Work, Result> = {
 type Waiting<Work, Result> = Task<Work, Result> & { readonly bytes: number; readonly since: number; isLate: boolean };
 
 const MAX_BATCH = 1000;
+/** Fewer are not worth two batches. */
+const MIN_HALF = 8;
+const FAST_MS = 4;
 const MAX_WAITING_BYTES = 64 * 1_048_576;
 const WATCH_MS = 250;
 
@@ -47,23 +50,44 @@ export function createQueue<Work, Result>(options: QueueOptions<Work, Result>): 
   watchdog.unref();
 
   async function work(): Promise<void> {
+    let inHand = 0;
+    let lastMs = 0;
     while (waiting.length > 0) {
-      // lets every request that has already arrived join the batch
-      await nextTurn();
-      underWay = takeBatch();
+      const size = await gather(inHand, lastMs < FAST_MS);
+      const startedAt = performance.now();
+      underWay = takeBatch(size);
       const again = new Set(await process(underWay));
+      lastMs = performance.now() - startedAt;
+      inHand = underWay.length + waiting.length;
       waiting.unshift(...underWay.filter((task) => again.has(task) && !task.isLate));
       underWay = [];
     }
     loop = undefined;
   }
 
-  function takeBatch(): Waiting<Work, Result>[] {
+  /**
+   * Waits for as long as every turn of the event loop brings more, and returns how many to take. Where a batch is done fast, that is
+   * half of all that are in hand: while one half is on its way to the disk, the clients of the other are answered. Where it is slow,
+   * as few batches as possible are best: all.
+   */
+  async function gather(inHand: number, isFast: boolean): Promise<number> {
+    let seen: number;
+    let wanted: number;
+    do {
+      seen = waiting.length;
+      await nextTurn();
+      const all = Math.max(inHand, waiting.length);
+      wanted = isFast ? Math.max(Math.ceil(all / 2), MIN_HALF) : all;
+    } while (waiting.length > seen && waiting.length < wanted);
+    return Math.min(wanted, MAX_BATCH);
+  }
+
+  function takeBatch(size: number): Waiting<Work, Result>[] {
     const batch: Waiting<Work, Result>[] = [];
     const later: Waiting<Work, Result>[] = [];
     const keys = new Set<string>();
     for (const task of waiting) {
-      if (batch.length >= MAX_BATCH || keys.has(task.key)) {
+      if (batch.length >= size || keys.has(task.key)) {
         later.push(task);
         continue;
       }
