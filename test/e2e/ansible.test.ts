@@ -63,8 +63,8 @@ describe('e2e: the reporter with the real ansible-playbook', function () {
         join(etc, 'rsyslog.conf'),
         `${await readFile(join(etc, 'rsyslog.conf'), 'utf8')}*.* /tmp/all.log\n`,
       );
-      const lab = await readFile(join(etc, 'rsyslog.d/30-lab.conf'), 'utf8');
-      await writeFile(join(etc, 'rsyslog.d/30-lab.conf'), lab.replace('logs.example.com', '192.0.2.7'));
+      const text = await readFile(join(etc, 'rsyslog.d/30-lab.conf'), 'utf8');
+      await writeFile(join(etc, 'rsyslog.d/30-lab.conf'), text.replace('logs.example.com', '192.0.2.7'));
       expect((await checkAndReport()).code).to.equal(0);
       const { verdict, files } = await snapshot();
       expect(verdict).to.equal('OUT_OF_SYNC');
