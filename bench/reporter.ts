@@ -40,7 +40,9 @@ try {
   const added = reported.map((ms, round) => ms - (alone[round] ?? 0));
   console.log(`ansible-playbook alone: median ${median(alone)} ms of ${rounds}`);
   console.log(`through the script:     median ${median(reported)} ms`);
-  console.log(`added for ${FILES} files:     median ${median(added)} ms (${Math.min(...added)} to ${Math.max(...added)})`);
+  console.log(
+    `added for ${FILES} files:     median ${median(added)} ms (${Math.min(...added)} to ${Math.max(...added)})`,
+  );
 } finally {
   await service.stop();
   await rm(folder, { recursive: true });
