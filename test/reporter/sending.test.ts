@@ -181,6 +181,27 @@ describe('reporter: sending reports', function () {
       }
     });
 
+    for (const answer of [
+      '',
+      '{}',
+      '[]',
+      'null',
+      '{"result":"created"}',
+      '{"repo":"lab","server":"web2","result":"created"}',
+    ]) {
+      it(`exits 4 when a success comes without its receipt: ${answer || 'nothing'}`, async () => {
+        const service = await startStub((_, response) => response.end(answer));
+        try {
+          const outcome = await reporter(['--url', service.url, ...report]);
+          expect(outcome.code).to.equal(4);
+          expect(outcome.stderr).to.contain('lab/web1: not reported').and.to.contain('answered 200');
+          expect(outcome.stdout).to.equal('');
+        } finally {
+          await service.stop();
+        }
+      });
+    }
+
     it('takes no success of somebody else for a receipt', async () => {
       const service = await startStub((_, response) => response.end('<h1>Welcome\u001b[2J</h1>'));
       try {
@@ -207,7 +228,7 @@ describe('reporter: sending reports', function () {
     before(async () => {
       service = await startStub((request, response) => {
         seen.push(request.headers.authorization);
-        response.end('{"result":"created"}');
+        response.end('{"repo":"r","server":"s","result":"created"}');
       });
     });
     after(async () => service.stop());
