@@ -137,6 +137,12 @@ describe('e2e: the reporter never takes a failed Ansible run for good news', fun
       says: ['web2: not reported: failed: fail: out of order'],
     },
     {
+      what: 'a module that has no check mode, though no_log hides that',
+      playbook: play('web2', [ping, '{assemble: {src: /tmp, dest: /tmp/x}, no_log: yes}']),
+      reported: [],
+      says: ['web2: not reported: not looked at, its module cannot in check mode: assemble'],
+    },
+    {
       what: 'any_errors_fatal: nobody came to the end',
       playbook: play('web', [ping, failsOn2, folderOf], 'any_errors_fatal: yes,'),
       reported: [],
