@@ -2,7 +2,6 @@
 # Runs or reads a drift check and tells gitops-status-server what differs: see --help, and README.md beside this file.
 # The token is never expanded by this shell, only by jq: a trace (set -x) cannot show it.
 set -Eeuo pipefail
-umask 077
 
 here=$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")
 readonly here OK=0 CHECK_FAILED=1 USAGE=2 DRIFT=3 NOT_REPORTED=4
@@ -234,8 +233,9 @@ report_all() {
 
 # Sends report.json. False when the service could not be reached, so that the others need not wait for it too.
 send() {
-  local code trouble name
+  local code trouble name receipt
   name=$(jq -r '"\(.repo)/\(.server)"' "$work/report.json")
+  : >"$work/answer"
   # -q: a curlrc with "verbose" would print the token. Expect: is switched off, as some proxies make curl wait for it
   if ! code=$(authorization | curl -q --config - --silent --show-error --max-time "$timeout" --output "$work/answer" \
     --write-out '%{http_code}' --header 'Content-Type: application/json' --header 'Expect:' --data-binary "@$work/report.json" \
@@ -244,11 +244,13 @@ send() {
     not_reported "$name: not reported: no answer from $url within $timeout s: ${trouble#curl: }"
     return 1
   fi
-  if [[ $code = 2?? ]] && jq -r --slurpfile report "$work/report.json" '
-      (.result | strings) as $result | $report[0]
+  # only a receipt for this report is believed, not the success of some proxy
+  if [[ $code = 2?? ]] && receipt=$(jq -r --slurpfile report "$work/report.json" '
+      (.result | strings) as $result | {repo, server} as $receipt | $report[0] | select({repo, server} == $receipt)
       | "\(.repo)/\(.server): \(.sync_status)" + (if .files == [] then "" else ", \(.drift_count) differ" end)
         + (if $result == "superseded" then ", but the service has a newer report already" else " (\($result))" end),
-        (.files[:50][] | "  \(.name)"), (.files[50:] | select(. != []) | "  … and \(length) more")' "$work/answer" 2>/dev/null; then
+        (.files[:50][] | "  \(.name)"), (.files[50:] | select(. != []) | "  … and \(length) more")' "$work/answer" 2>/dev/null) && [ "$receipt" ]; then
+    printf '%s\n' "$receipt"
     return
   fi
   not_reported "$name: not reported: $url answered $code"

@@ -18,8 +18,8 @@ the_only_value as $plan
   elif $plan.errored == true then error("the plan was not finished: terraform plan failed")
   elif $plan.complete == false then error("the plan is not complete: it leaves changes for later")
   else
-    [($plan.resource_changes // [])[] | {name: .address, change},
-     (($plan.output_changes // {}) | to_entries[] | {name: "output.\(.key)", change: .value})]
+    (($plan.resource_changes // []) | map({name: .address, change}))
+    + (($plan.output_changes // {}) | to_entries | map({name: "output.\(.key)", change: .value}))
     | map(select(.change.actions | . != ["no-op"] and . != ["read"])
         | {name, diff: "\(.change.actions | action)\n\([.change | attributes] | add // "")"})
     | if . == [] and $plan.applyable == true then

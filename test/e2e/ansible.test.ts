@@ -1,11 +1,10 @@
 import { expect } from 'chai';
-import { cp, mkdir, readFile, rm, symlink, writeFile } from 'node:fs/promises';
+import { cp, mkdir, readFile, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { ansiblePython } from '../reporter/ansible.ts';
+import { type Lab, openLab } from '../reporter/ansible.ts';
 import {
   FIXTURES,
   get,
-  makeFolder,
   type Outcome,
   type Report,
   reporter,
@@ -16,40 +15,14 @@ import {
   startService,
 } from '../reporter/run.ts';
 
-/** web1 to web3 are this machine, db2 is one that nobody can reach. */
-const INVENTORY = `
-all:
-  vars:
-    ansible_connection: local
-    ansible_python_interpreter: '{{ ansible_playbook_python }}'
-  children:
-    web: { hosts: { web1: , web2: , web3: } }
-    db:
-      hosts:
-        db1:
-        db2: { ansible_connection: ssh, ansible_host: 127.0.0.1, ansible_port: 1 }
-`;
-
 describe('e2e: the reporter with the real ansible-playbook', function () {
   this.timeout(180_000);
 
-  let folder: string;
+  let lab: Lab;
   before(async function () {
-    await ansiblePython(this);
-    folder = await makeFolder();
-    await writeFile(join(folder, 'inventory.yaml'), INVENTORY);
+    lab = await openLab(this);
   });
-  after(async () => rm(folder, { recursive: true, force: true }));
-
-  /** Checks a playbook of which the tasks of the plays are given as text. */
-  async function check(playbook: string, args: string[] = [], options: string[] = [], env = {}): Promise<Outcome> {
-    await writeFile(join(folder, 'playbook.yaml'), playbook);
-    const settings = ['--repo', 'lab', '--dry-run', '--base-dir', folder, ...options];
-    return reporter([...settings, 'ansible', '-i', 'inventory.yaml', 'playbook.yaml', ...args], {
-      cwd: folder,
-      env: { ANSIBLE_PIPELINING: '1', ...env },
-    });
-  }
+  after(async () => lab.close());
 
   describe('the example rsyslog, from deployment to deployment', () => {
     const example = join(ROOT, 'reporter/examples/rsyslog');
@@ -57,7 +30,7 @@ describe('e2e: the reporter with the real ansible-playbook', function () {
     let etc: string;
     before(async () => {
       service = await startService();
-      etc = join(folder, 'rsyslog-lab/etc');
+      etc = join(lab.folder, 'rsyslog-lab/etc');
     });
     after(async () => service.stop());
 
@@ -90,8 +63,8 @@ describe('e2e: the reporter with the real ansible-playbook', function () {
         join(etc, 'rsyslog.conf'),
         `${await readFile(join(etc, 'rsyslog.conf'), 'utf8')}*.* /tmp/all.log\n`,
       );
-      const lab = await readFile(join(etc, 'rsyslog.d/30-lab.conf'), 'utf8');
-      await writeFile(join(etc, 'rsyslog.d/30-lab.conf'), lab.replace('logs.example.com', '192.0.2.7'));
+      const text = await readFile(join(etc, 'rsyslog.d/30-lab.conf'), 'utf8');
+      await writeFile(join(etc, 'rsyslog.d/30-lab.conf'), text.replace('logs.example.com', '192.0.2.7'));
       expect((await checkAndReport()).code).to.equal(0);
       const { verdict, files } = await snapshot();
       expect(verdict).to.equal('OUT_OF_SYNC');
@@ -126,7 +99,7 @@ describe('e2e: the reporter with the real ansible-playbook', function () {
     let reports: Report[];
     let outcome: Outcome;
     before(async () => {
-      target = join(folder, 'target');
+      target = join(lab.folder, 'target');
       await mkdir(join(target, 'unpacked'), { recursive: true });
       for (const [name, text] of Object.entries({
         'content.txt': 'first\nedited\n',
@@ -150,7 +123,7 @@ describe('e2e: the reporter with the real ansible-playbook', function () {
       const cwd = join(FIXTURES, 'ansible/every-module');
       const playbook = [
         '-i',
-        join(folder, 'inventory.yaml'),
+        join(lab.folder, 'inventory.yaml'),
         '--limit',
         'web1,web2',
         'playbook.yaml',
@@ -234,286 +207,10 @@ describe('e2e: the reporter with the real ansible-playbook', function () {
     });
 
     it('sends no diffs unless asked to', async () => {
-      const quiet = await check(
+      const quiet = await lab.check(
         '- {hosts: web1, gather_facts: no, tasks: [copy: {content: a, dest: "{{playbook_dir}}/new"}]}',
       );
       expect(reportsIn(quiet)[0]?.files).to.deep.equal([{ name: 'new' }]);
-    });
-  });
-
-  describe('never good news by accident', () => {
-    const ping = 'ping: {}';
-    const folderOf = 'file: {path: "{{ playbook_dir }}/new", state: directory}';
-    const failsOn2 = '{fail: {msg: out of order}, when: inventory_hostname == "web2"}';
-    const play = (hosts: string, tasks: string[], more = '') =>
-      `- {hosts: ${hosts}, gather_facts: no, ${more} tasks: [${tasks.map((task) => (task.startsWith('{') ? task : `{${task}}`)).join(', ')}]}\n`;
-
-    type Case = {
-      what: string;
-      playbook: string;
-      args?: string[];
-      options?: string[];
-      reported: string[];
-      says: (string | RegExp)[];
-    };
-    const cases: Case[] = [
-      {
-        what: 'a failed task: its host is named, the others are reported',
-        playbook: play('web', [ping, failsOn2, folderOf]),
-        reported: ['web1', 'web3'],
-        says: ['web2: not reported: failed: fail: out of order'],
-      },
-      {
-        what: 'a broken task fails on every host',
-        playbook: play('web', ['template: {src: nowhere.j2, dest: /tmp/x}']),
-        reported: [],
-        says: ['web1: not reported: failed: template: ', 'web3: not reported: '],
-      },
-      {
-        what: 'an unreachable host is named, the others are reported',
-        playbook: play('db', [ping, folderOf]),
-        reported: ['db1'],
-        says: [/db2: not reported: unreachable: .*refused/],
-      },
-      {
-        what: 'a host whose being unreachable the playbook ignores',
-        playbook: play('db', [ping, folderOf], 'ignore_unreachable: yes,'),
-        reported: ['db1'],
-        says: ['db2: not reported: unreachable: '],
-      },
-      {
-        what: 'a pattern that matches no host',
-        playbook: play('nowhere', [ping]),
-        reported: [],
-        says: ['no host matched the play nowhere', 'nothing is reported: nothing was compared'],
-      },
-      {
-        what: 'a limit that matches no host',
-        playbook: play('web', [ping]),
-        args: ['--limit', 'nowhere'],
-        reported: [],
-        says: ['nothing is reported: ansible-playbook (exit code 1) did not come to its end'],
-      },
-      {
-        what: 'a limit: only the hosts within it are reported',
-        playbook: play('all', [ping]) + play('db', [ping]),
-        args: ['--limit', 'web3'],
-        reported: ['web3'],
-        says: ['no host matched the play db'],
-      },
-      {
-        what: 'a play without tasks',
-        playbook: '- {hosts: web}\n',
-        reported: [],
-        says: ['nothing is reported: nothing was compared'],
-      },
-      {
-        what: 'tags that no task has',
-        playbook: play('web', [ping, folderOf]),
-        args: ['--tags', 'typo'],
-        reported: [],
-        says: ['nothing is reported: nothing was compared'],
-      },
-      {
-        what: 'tasks that are all left out by a condition',
-        playbook: play('web', [`{${folderOf}, when: false}`]),
-        reported: [],
-        says: ['nothing is reported: nothing was compared'],
-      },
-      {
-        what: 'a host on which nothing was compared, beside others',
-        playbook: play('web', [`{${folderOf}, when: inventory_hostname != "web2"}`]),
-        reported: ['web1', 'web3'],
-        says: ['web2: not reported: nothing was compared on it'],
-      },
-      {
-        what: 'only facts and messages',
-        playbook: play('web1', ['debug: {msg: hello}', 'set_fact: {a: 1}', 'assert: {that: true}']),
-        reported: [],
-        says: ['nothing is reported: nothing was compared'],
-      },
-      {
-        what: 'an ignored failure',
-        playbook: play('web', [
-          ping,
-          '{fail: {msg: out of order}, ignore_errors: yes, when: inventory_hostname == "web2"}',
-        ]),
-        reported: ['web1', 'web3'],
-        says: [/web2: not reported: failed: fail: out of order .*--allow-ignored/],
-      },
-      {
-        what: 'an ignored failure that is accepted is noted',
-        playbook: play('web1', [ping, '{fail: {msg: out of order}, ignore_errors: yes}']),
-        options: ['--allow-ignored'],
-        reported: ['web1'],
-        says: ['web1: failed: fail: out of order (ignored or rescued by the playbook)'],
-      },
-      {
-        what: 'a rescued failure, after which the rest of the block was not looked at',
-        playbook: play('web', [`{block: [${failsOn2}, {${folderOf}}], rescue: [{${ping}}]}`]),
-        reported: ['web1', 'web3'],
-        says: [/web2: not reported: failed: fail: out of order .*--allow-ignored/],
-      },
-      {
-        what: 'a failure that the playbook wipes away (clear_host_errors)',
-        playbook: play('web', [failsOn2, 'meta: clear_host_errors', ping]),
-        reported: ['web1', 'web3'],
-        says: ['web2: not reported: failed: fail: out of order'],
-      },
-      {
-        what: 'any_errors_fatal: nobody came to the end',
-        playbook: play('web', [ping, failsOn2, folderOf], 'any_errors_fatal: yes,'),
-        reported: [],
-        says: ['web1: not reported: its play ended early', 'web2: not reported: failed'],
-      },
-      {
-        what: 'max_fail_percentage: nobody came to the end',
-        playbook: play('web', [ping, failsOn2, folderOf], 'max_fail_percentage: 10,'),
-        reported: [],
-        says: ['web1: not reported: its play ended early', 'web2: not reported: failed'],
-      },
-      {
-        what: 'a run_once task that fails for all',
-        playbook: play('web', [ping, '{fail: {msg: out of order}, run_once: yes}', folderOf]),
-        reported: [],
-        says: ['web1: not reported: failed', 'web3: not reported: its play ended early'],
-      },
-      {
-        what: 'serial: the batches after the failed one, and the plays after that',
-        playbook: play('"web,db1"', [ping]) + play('web', [failsOn2, folderOf], 'serial: 1,') + play('db1', [ping]),
-        reported: ['web1'],
-        says: ['web3: not reported: never came to the play web', 'db1: not reported: never came to the play db1'],
-      },
-      {
-        what: 'a role that is not there',
-        playbook: play('web', [ping, '{include_role: {name: nowhere}, when: inventory_hostname == "web2"}', folderOf]),
-        reported: ['web1', 'web3'],
-        says: ['web2: not reported: '],
-      },
-      {
-        what: 'a handler that fails',
-        playbook: `- hosts: web
-  gather_facts: no
-  tasks: [{${folderOf}, notify: h}]
-  handlers: [{name: h, fail: {msg: out of order}, when: inventory_hostname == "web2"}]\n`,
-        reported: ['web1', 'web3'],
-        says: ['web2: not reported: failed: h: out of order'],
-      },
-      {
-        what: 'a variable that is not defined',
-        playbook: play('web1', ['copy: {content: "{{ nothing }}", dest: /tmp/x}']),
-        reported: [],
-        says: ["'nothing' is undefined"],
-      },
-      {
-        what: 'an inventory that is not there',
-        playbook: play('web', [ping]),
-        args: ['-i', 'nowhere.yaml', '--limit', 'nowhere1'],
-        reported: [],
-        says: ['nothing is reported'],
-      },
-      {
-        what: 'a playbook that cannot be read',
-        playbook: 'hosts: [\n',
-        reported: [],
-        says: [/nothing is reported: ansible-playbook \(exit code [1-9]\d*\)/],
-      },
-      {
-        what: 'only a part of the tasks (--start-at-task)',
-        playbook: play('web1', ['{name: first, ping: {}}', '{name: second, ping: {}}']),
-        args: ['--start-at-task', 'second'],
-        reported: [],
-        says: ['nothing is reported: --start-at-task leaves tasks out'],
-      },
-      {
-        what: 'a run that only lists its hosts',
-        playbook: play('web1', [ping]),
-        args: ['--list-hosts'],
-        reported: [],
-        says: ['nothing is reported: ansible-playbook (exit code 0) did not come to its end'],
-      },
-      {
-        what: 'a second playbook that never began, as the first failed',
-        playbook: play('web', [failsOn2, ping]),
-        args: ['playbook.yaml'],
-        reported: [],
-        says: ['nothing is reported: ansible-playbook did not come to its end (exit code 2)'],
-      },
-      {
-        what: 'a strategy without lockstep',
-        playbook: play('web', [failsOn2, ping], 'strategy: free,'),
-        reported: ['web1', 'web3'],
-        says: ['web2: not reported: failed'],
-      },
-    ];
-    for (const { what, playbook, args, options, reported, says } of cases) {
-      it(what, async () => {
-        const outcome = await check(playbook, args, options);
-        expect(
-          reportsIn(outcome).map((report) => report.server),
-          outcome.stderr + outcome.stdout,
-        ).to.deep.equal(reported);
-        for (const text of says) expect(outcome.stderr).to.match(typeof text === 'string' ? literally(text) : text);
-        // --allow-ignored accepts, a limit asks for less: these are no failed checks
-        const isFailure = outcome.stderr.includes('not reported: failed') || reported.length === 0;
-        if (isFailure) expect(outcome.code).to.equal(1);
-      });
-    }
-
-    it('a failed check exits 1, though some hosts are reported', async () => {
-      expect((await check(play('web', [ping, failsOn2]))).code).to.equal(1);
-      expect((await check(play('db', [ping]))).code).to.equal(1);
-      expect((await check(play('web', [ping]))).code).to.equal(0);
-    });
-
-    it('end_host and end_play are the playbook’s own word', async () => {
-      const outcome = await check(
-        play('web', [ping, '{meta: end_host, when: inventory_hostname == "web2"}', ping, 'meta: end_play', folderOf]),
-      );
-      expect(outcome.code, outcome.stderr).to.equal(0);
-      expect(reportsIn(outcome).map((report) => report.sync_status)).to.deep.equal(['SYNCED', 'SYNCED', 'SYNCED']);
-    });
-
-    it('a plugin that cannot be loaded', async () => {
-      const broken = join(folder, 'broken');
-      await cp(join(ROOT, 'reporter'), broken, { recursive: true });
-      await writeFile(join(broken, 'ansible/gitops_reporter/changes.py'), 'this is no Python\n');
-      await writeFile(join(folder, 'playbook.yaml'), play('web1', [ping]));
-      const script = join(broken, 'update-gitops-status.sh');
-      const args = ['--repo', 'lab', '--dry-run', 'ansible', '-i', 'inventory.yaml', 'playbook.yaml'];
-      const outcome = await run(script, args, { cwd: folder });
-      expect(outcome.code).to.equal(1);
-      expect(reportsIn(outcome)).to.deep.equal([]);
-      expect(outcome.stderr).to.contain('or could not load the callback plugin');
-    });
-
-    it('a plugin that stumbles over one result', async () => {
-      const stumbling = join(folder, 'stumbling');
-      await cp(join(ROOT, 'reporter'), stumbling, { recursive: true });
-      const file = join(stumbling, 'ansible/gitops_reporter/changes.py');
-      const source = await readFile(file, 'utf8');
-      await writeFile(
-        file,
-        source.replace(/(def changes_of.*\n)/, '$1    if "new" in str(args): raise KeyError("x")\n'),
-      );
-      await writeFile(join(folder, 'playbook.yaml'), play('web1', [ping, folderOf]));
-      const script = join(stumbling, 'update-gitops-status.sh');
-      const args = ['--repo', 'lab', '--dry-run', 'ansible', '-i', 'inventory.yaml', 'playbook.yaml'];
-      const outcome = await run(script, args, { cwd: folder });
-      expect(outcome.code).to.equal(1);
-      expect(reportsIn(outcome)).to.deep.equal([]);
-      expect(outcome.stderr).to.contain("nothing is reported: the plugin failed in v2_runner_on_ok: KeyError: 'x'");
-    });
-
-    it('a run that is killed before its end', async () => {
-      const kill = '{command: \'sh -c "kill -9 $(cat {{ playbook_dir }}/pid)"\', check_mode: no}';
-      // the run tells its own process id by way of a lookup, which runs in a child of it
-      const tell =
-        "{set_fact: {pid: \"{{ lookup('pipe', 'ps -o ppid= -p $PPID > ' + playbook_dir + '/pid; cat ' + playbook_dir + '/pid') }}\"}}";
-      const outcome = await check(play('web1', [ping, tell, kill, folderOf]));
-      expect(outcome.code).to.equal(1);
-      expect(reportsIn(outcome)).to.deep.equal([]);
-      expect(outcome.stderr).to.contain('ansible-playbook (exit code 137) did not come to its end');
     });
   });
 
@@ -530,35 +227,38 @@ class CallbackModule(CallbackBase):
         self._display.display("their plugin ran")
 `;
     before(async () => {
-      await mkdir(join(folder, 'theirs'), { recursive: true });
-      await writeFile(join(folder, 'theirs/theirs.py'), plugin);
+      await mkdir(join(lab.folder, 'theirs'), { recursive: true });
+      await writeFile(join(lab.folder, 'theirs/theirs.py'), plugin);
     });
 
     async function expectBoth(env: Record<string, string>): Promise<void> {
-      const outcome = await check(playbook, [], [], env);
+      const outcome = await lab.check(playbook, [], [], env);
       expect(outcome.stdout).to.contain('their plugin ran');
       expect(reportsIn(outcome)).to.have.length(1);
     }
 
     it('keeps callback plugins of the environment', async () => {
-      await expectBoth({ ANSIBLE_CALLBACK_PLUGINS: join(folder, 'theirs'), ANSIBLE_CALLBACKS_ENABLED: 'theirs' });
+      await expectBoth({ ANSIBLE_CALLBACK_PLUGINS: join(lab.folder, 'theirs'), ANSIBLE_CALLBACKS_ENABLED: 'theirs' });
     });
 
     it('keeps callback plugins of ansible.cfg', async () => {
-      await writeFile(join(folder, 'own.cfg'), '[defaults]\ncallback_plugins = theirs\ncallbacks_enabled = theirs\n');
-      await expectBoth({ ANSIBLE_CONFIG: join(folder, 'own.cfg') });
+      await writeFile(
+        join(lab.folder, 'own.cfg'),
+        '[defaults]\ncallback_plugins = theirs\ncallbacks_enabled = theirs\n',
+      );
+      await expectBoth({ ANSIBLE_CONFIG: join(lab.folder, 'own.cfg') });
     });
 
     it("keeps callback plugins in Ansible's own folder", async () => {
-      const home = join(folder, 'home');
+      const home = join(lab.folder, 'home');
       await mkdir(join(home, '.ansible/plugins'), { recursive: true });
-      await cp(join(folder, 'theirs'), join(home, '.ansible/plugins/callback'), { recursive: true });
+      await cp(join(lab.folder, 'theirs'), join(home, '.ansible/plugins/callback'), { recursive: true });
       await expectBoth({ HOME: home, ANSIBLE_CALLBACKS_ENABLED: 'theirs' });
     });
 
     it('hides the token from the playbook', async () => {
       const prints = '- {hosts: web1, gather_facts: no, tasks: [{ping: {}}, {command: env, check_mode: no}]}\n';
-      const outcome = await check(prints, ['-vvv'], [], { GITOPS_TOKEN: 'a-secret-token' });
+      const outcome = await lab.check(prints, ['-vvv'], [], { GITOPS_TOKEN: 'a-secret-token' });
       expect(outcome.stdout).to.contain('HOME=');
       expect(outcome.stdout + outcome.stderr).not.to.contain('a-secret-token');
     });
@@ -566,7 +266,7 @@ class CallbackModule(CallbackBase):
 
   describe('one host under another name', () => {
     it('reports the only host under the name that is given', async () => {
-      const outcome = await check(
+      const outcome = await lab.check(
         '- {hosts: web1, gather_facts: no, tasks: [ping: {}]}\n',
         [],
         ['--server', 'rsyslog-lab'],
@@ -575,18 +275,14 @@ class CallbackModule(CallbackBase):
     });
 
     it('does not mix several hosts under one name', async () => {
-      const outcome = await check(
+      const outcome = await lab.check(
         '- {hosts: web, gather_facts: no, tasks: [ping: {}]}\n',
         [],
         ['--server', 'rsyslog-lab'],
       );
       expect(outcome.code).to.equal(1);
       expect(reportsIn(outcome)).to.deep.equal([]);
-      expect(outcome.stderr).to.contain('--server rsyslog-lab cannot stand for web1, web2, web3');
+      expect(outcome.stderr).to.contain('--server rsyslog-lab cannot stand for web1, web2');
     });
   });
 });
-
-function literally(text: string): RegExp {
-  return new RegExp(RegExp.escape(text));
-}

@@ -37,6 +37,13 @@ describe('reporter: output of other checkers', function () {
       ]);
     });
 
+    it('reports a plan that changes outputs alone', async () => {
+      const plan = JSON.parse(await readFile(join(FIXTURES, 'terraform/drift.json'), 'utf8')) as object;
+      const input = JSON.stringify({ ...plan, resource_changes: undefined });
+      const outcome = await reporter([...SETTINGS, 'report', '--from', 'terraform'], { input });
+      expect(namesIn(outcome)).to.deep.equal(['output.motd']);
+    });
+
     it('reports a plan that changes nothing as SYNCED', async () => {
       expect(namesIn(await from('terraform', 'synced.json'))).to.deep.equal([]);
     });

@@ -141,6 +141,16 @@ class Doubt(unittest.TestCase):
         findings.skip("web1", PACKAGE, {"skip_reason": "Conditional result was False"})
         self.assertEqual(host(findings)["problems"], [])
 
+    def test_no_log_hides_neither_a_condition_nor_a_module_without_check_mode(self):
+        hidden = {"censored": "the output has been hidden"}
+        findings = Findings()
+        findings.ok("web1", COPY, {"changed": False})
+        findings.skip("web1", COPY, hidden)
+        self.assertEqual(host(findings)["problems"], [])
+        findings.skip("web1", Task("1", "Unpack", "unarchive", {}), hidden)
+        findings.skip("web1", Task("2", "Theirs", "theirs", {"_ansible_check_mode": True}), hidden)
+        self.assertEqual(len(host(findings)["problems"]), 2)
+
     def test_facts_and_messages_compare_nothing(self):
         findings = Findings()
         for action in ("setup", "debug", "set_fact", "assert"):
