@@ -33,7 +33,7 @@ type Waiting<Work, Result> = Task<Work, Result> & { readonly bytes: number; read
 
 const MAX_BATCH = 1000;
 /** Fewer are not worth two batches. */
-const MIN_HALF = 8;
+const MIN_TO_HALVE = 16;
 const FAST_MS = 4;
 const MAX_WAITING_BYTES = 64 * 1_048_576;
 const WATCH_MS = 250;
@@ -51,7 +51,8 @@ export function createQueue<Work, Result>(options: QueueOptions<Work, Result>): 
 
   async function work(): Promise<void> {
     let inHand = 0;
-    let lastMs = 0;
+    // nothing is known of the disk before the first batch
+    let lastMs = Number.POSITIVE_INFINITY;
     while (waiting.length > 0) {
       const size = await gather(inHand, lastMs < FAST_MS);
       const startedAt = performance.now();
@@ -77,7 +78,7 @@ export function createQueue<Work, Result>(options: QueueOptions<Work, Result>): 
       seen = waiting.length;
       await nextTurn();
       const all = Math.max(inHand, waiting.length);
-      wanted = isFast ? Math.max(Math.ceil(all / 2), MIN_HALF) : all;
+      wanted = isFast && all >= MIN_TO_HALVE ? Math.ceil(all / 2) : all;
     } while (waiting.length > seen && waiting.length < wanted);
     return Math.min(wanted, MAX_BATCH);
   }
