@@ -35,6 +35,7 @@ const MAX_BATCH = 1000;
 /** Fewer are not worth two batches. */
 const MIN_TO_HALVE = 16;
 const FAST_MS = 4;
+const GATHER_MS = 2;
 const MAX_WAITING_BYTES = 64 * 1_048_576;
 const WATCH_MS = 250;
 
@@ -67,11 +68,12 @@ export function createQueue<Work, Result>(options: QueueOptions<Work, Result>): 
   }
 
   /**
-   * Waits for as long as every turn of the event loop brings more, and returns how many to take. Where a batch is done fast, that is
-   * half of all that are in hand: while one half is on its way to the disk, the clients of the other are answered. Where it is slow,
-   * as few batches as possible are best: all.
+   * Waits a moment at most, for as long as every turn of the event loop brings more, and returns how many to take. Where a batch is
+   * done fast, that is half of all that are in hand: while one half is on its way to the disk, the clients of the other are answered.
+   * Where it is slow, as few batches as possible are best: all.
    */
   async function gather(inHand: number, isFast: boolean): Promise<number> {
+    const deadline = performance.now() + GATHER_MS;
     let seen: number;
     let wanted: number;
     do {
@@ -79,7 +81,7 @@ export function createQueue<Work, Result>(options: QueueOptions<Work, Result>): 
       await nextTurn();
       const all = Math.max(inHand, waiting.length);
       wanted = isFast && all >= MIN_TO_HALVE ? Math.ceil(all / 2) : all;
-    } while (waiting.length > seen && waiting.length < wanted);
+    } while (waiting.length > seen && waiting.length < wanted && performance.now() < deadline);
     return Math.min(wanted, MAX_BATCH);
   }
 
