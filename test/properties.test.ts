@@ -259,12 +259,13 @@ describe('properties', function () {
       await fc.assert(
         fc.asyncProperty(changes, async (change) => {
           const text = JSON.stringify({ ...reportBody(), ...change });
-          const isValid = keepsRules(JSON.parse(text));
+          // the parser refuses that key wherever it stands
+          const isValid = keepsRules(JSON.parse(text)) && !text.includes('"__proto__":');
           const answer = await send(Buffer.from(text));
           if (isValid) expect(answer.status, await answer.text()).to.be.oneOf([200, 201]);
           else await expectRefused(answer);
         }),
-        { numRuns: 200 },
+        { numRuns: 200, examples: [[{ toString: JSON.parse('{"__proto__":{}}') as unknown }]] },
       );
     });
 
