@@ -6,6 +6,7 @@ import type { Change } from './history.ts';
 import { toIso } from './instant.ts';
 import type { Verdict } from './ledger.ts';
 import { createNewest } from './newest.ts';
+import { compareTexts } from './order.ts';
 import { type Present, renderArray } from './present.ts';
 import { parseRange } from './range.ts';
 import { beginRead, sendPortions } from './respond.ts';
@@ -137,9 +138,4 @@ function compareDrifts(a: Drift, b: Drift): number {
     compareTexts(a.name, b.name) ||
     a.openedAt - b.openedAt
   );
-}
-
-function compareTexts(a: string, b: string): number {
-  if (a === b) return 0;
-  return a < b ? -1 : 1;
 }

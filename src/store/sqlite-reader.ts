@@ -4,6 +4,7 @@ import { workerData } from 'node:worker_threads';
 import { type Interval, type Life, changesOf } from '../history.ts';
 import type { Verdict } from '../ledger.ts';
 import { createNewest } from '../newest.ts';
+import { compareTexts } from '../order.ts';
 import { type FileTuple, SOURCE_COLUMNS, type SourceRow } from './sqlite-rows.ts';
 import type { Selection } from './store.ts';
 import { serve } from './worker.ts';
@@ -123,11 +124,6 @@ function compareDrifts(a: DriftRow, b: DriftRow): number {
 /** By time, then repo and server. */
 function compareChanges(a: ChangeRow, b: ChangeRow): number {
   return a[0] - b[0] || compareTexts(a[1], b[1]) || compareTexts(a[2], b[2]);
-}
-
-function compareTexts(a: string, b: string): number {
-  if (a === b) return 0;
-  return a < b ? -1 : 1;
 }
 
 function* driftsIn(from: number, to: number, selection: Selection): Iterable<DriftRow> {
