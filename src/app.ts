@@ -3,6 +3,7 @@ import { Router } from '@koa/router';
 import Koa, { type Context } from 'koa';
 import bodyParser from 'koa-bodyparser';
 import type { Logger } from 'pino';
+import { type Access, requireSource, tokenOf } from './access.ts';
 import { createBoundary } from './boundary.ts';
 import { isFiltering, isSelected, parseFilter } from './filter.ts';
 import type { Events } from './events.ts';
@@ -23,6 +24,7 @@ export type AppOptions = {
   readonly store: Store;
   readonly metrics: Metrics;
   readonly events: Events;
+  readonly access: Access;
   readonly log: Logger;
   /** Milliseconds since the epoch. */
   readonly now: () => number;
@@ -43,6 +45,7 @@ const READER_LEFT = new Set<string | undefined>(['ERR_STREAM_PREMATURE_CLOSE', '
 /** The service over HTTP: every route is in this function. */
 export function createApp(options: AppOptions): Koa {
   const { fleet, store, metrics, events, now, maxBodyBytes } = options;
+  const { may } = options.access;
   const present = createPresent(fleet, options.bootId);
   const past = createPast(fleet, store, present, options.historyRetentionMs);
   const openApi = toSharedBody(renderOpenApi(options.version, options.publicUrl));
@@ -50,17 +53,17 @@ export function createApp(options: AppOptions): Koa {
   // so that a method that nobody has here is a 405, or a 404 where there is no route
   const router = new Router({ methods: [...METHODS] });
 
-  router.post('/api/status', attributeRefusal, bodyParser(bodyOptions(maxBodyBytes)), postReport);
-  router.delete('/api/status', deleteMatching);
-  router.get('/api/status/:repo/:server', getDetail);
-  router.delete('/api/status/:repo/:server', deleteOne);
-  router.get('/status.json', (ctx) => present.sendSources(ctx, parseFilter(ctx.query), now()));
-  router.get('/files.json', (ctx) => present.sendFiles(ctx, parseFilter(ctx.query), now()));
-  router.get('/summary.json', (ctx) => present.sendSummary(ctx, parseFilter(ctx.query), now()));
-  router.get('/history.json', (ctx) => past.sendHistory(ctx, parseFilter(ctx.query), now()));
-  router.get('/drifts.json', (ctx) => past.sendDrifts(ctx, parseFilter(ctx.query), now()));
-  router.get('/api/events', getEvents);
-  router.get('/metrics', getMetrics);
+  router.post('/api/status', may('report'), attributeRefusal, bodyParser(bodyOptions(maxBodyBytes)), postReport);
+  router.delete('/api/status', may('delete'), deleteMatching);
+  router.get('/api/status/:repo/:server', may('read'), getDetail);
+  router.delete('/api/status/:repo/:server', may('delete'), deleteOne);
+  router.get('/status.json', may('read'), (ctx) => present.sendSources(ctx, parseFilter(ctx.query), now()));
+  router.get('/files.json', may('read'), (ctx) => present.sendFiles(ctx, parseFilter(ctx.query), now()));
+  router.get('/summary.json', may('read'), (ctx) => present.sendSummary(ctx, parseFilter(ctx.query), now()));
+  router.get('/history.json', may('read'), (ctx) => past.sendHistory(ctx, parseFilter(ctx.query), now()));
+  router.get('/drifts.json', may('read'), (ctx) => past.sendDrifts(ctx, parseFilter(ctx.query), now()));
+  router.get('/api/events', may('read'), getEvents);
+  router.get('/metrics', may('read'), getMetrics);
   router.get('/openapi.json', getOpenApi);
   router.get('/healthz', getHealth);
   router.get('/readyz', getReadiness);
@@ -79,6 +82,7 @@ export function createApp(options: AppOptions): Koa {
     if (text === '') throw malformed('it is empty');
     const report = parseReport(ctx.request.body, now());
     ctx.state.report = report;
+    requireSource(ctx, 'report', report);
     const accepted = await fleet.submit(report, text.length);
     metrics.reportAccepted(accepted.result);
     ctx.state.result = accepted.result;
@@ -89,13 +93,13 @@ export function createApp(options: AppOptions): Koa {
     ctx.body = `${receipt}\n`;
   }
 
-  /** Counts a refusal, and notes it with its source where the body tells which one. */
+  /** Notes a refusal with its source, where the body or the token tells which one. */
   async function attributeRefusal(ctx: Context, next: Koa.Next): Promise<void> {
     try {
       requireJson(ctx);
       await next();
     } catch (error) {
-      const named = sourceOf(ctx.request.body ?? (error as { body?: unknown }).body);
+      const named = sourceOf(ctx.request.body ?? (error as { body?: unknown }).body) ?? tokenOf(ctx)?.onlySource;
       const source = named && fleet.find(named.repo, named.server);
       if (source !== undefined) source.lastRejectedAt = now();
       ctx.state.report ??= named;
@@ -117,6 +121,7 @@ export function createApp(options: AppOptions): Koa {
 
   async function deleteOne(ctx: Context): Promise<void> {
     const { repo, server } = sourceParams(ctx);
+    requireSource(ctx, 'delete', { repo, server });
     const source = fleet.find(repo, server);
     if (source === undefined || (await fleet.remove([source])) === 0) throw unknownSource(repo, server);
     ctx.status = 204;
@@ -140,6 +145,8 @@ export function createApp(options: AppOptions): Koa {
     if (!isFiltering(filter)) throw badQuery('Name what to delete: at least one of repo, server and verdict');
     const at = now();
     const matching = fleet.list().filter((source) => isSelected(filter, source, at));
+    // all or nothing: who asks for more than the token is for has something else in mind
+    for (const { snapshot } of matching) requireSource(ctx, 'delete', snapshot);
     // whoever reports in time is not deleted for having been stale
     const stillMatches = (source: Source): boolean => isSelected(filter, source, now());
     ctx.body = { deleted: dryRun === 'true' ? matching.length : await fleet.remove(matching, stillMatches) };

@@ -1,6 +1,7 @@
 import { Readable } from 'node:stream';
 import type { Context, Middleware, Next } from 'koa';
 import type { Logger } from 'pino';
+import { tokenOf } from './access.ts';
 import type { Metrics } from './metrics.ts';
 import { Problem, type RejectReason, renderProblem } from './problem.ts';
 import { StoreError } from './store/store.ts';
@@ -52,6 +53,7 @@ export function createBoundary({ metrics, log, newRequestId, isStopping }: Bound
       result: ctx.state.result as string,
       status: ctx.status,
       ms: round(ms),
+      token: tokenOf(ctx)?.name,
       request_id: requestId,
     };
     if (problem === undefined) {
@@ -68,7 +70,14 @@ export function createBoundary({ metrics, log, newRequestId, isStopping }: Bound
   }
 
   function logRead(ctx: Context, problem: Problem | undefined, requestId: string, ms: number): void {
-    const line = { method: ctx.method, path: ctx.path, status: ctx.status, ms: round(ms), request_id: requestId };
+    const line = {
+      method: ctx.method,
+      path: ctx.path,
+      status: ctx.status,
+      ms: round(ms),
+      token: tokenOf(ctx)?.name,
+      request_id: requestId,
+    };
     if (problem !== undefined && problem.status >= 500)
       log.error({ ...line, err: problem.cause ?? problem.message }, 'request');
     else if (ctx.method === 'DELETE') log.info(line, 'request');

@@ -18,6 +18,8 @@ export type Config = {
   /** Without a slash at its end. Undefined: links are relative. */
   readonly publicUrl: string | undefined;
   readonly tls: { readonly certFile: string; readonly keyFile: string } | undefined;
+  /** Undefined: access control is off. */
+  readonly tokensFile: string | undefined;
 };
 
 /** The environment is wrong. `problems` has one sentence for each variable at fault. */
@@ -62,11 +64,6 @@ export function parseConfig(env: Record<string, string | undefined>): Config {
   if (isSet(env.DATABASE_URL)) {
     problems.push('DATABASE_URL: PostgreSQL is not supported by this version; unset it and use DATA_DIR');
   }
-  if (isSet(env.TOKENS_FILE)) {
-    problems.push(
-      'TOKENS_FILE: access control is not supported by this version; unset it and limit who reaches the port',
-    );
-  }
 
   const config: Config = {
     port: read('PORT', 8080, (text) => parseInteger(text, 0, 65_535)),
@@ -80,6 +77,7 @@ export function parseConfig(env: Record<string, string | undefined>): Config {
     logLevel: read('LOG_LEVEL', 'info', parseLogLevel),
     publicUrl: read('PUBLIC_URL', undefined, parseUrl),
     tls: tlsCertFile && tlsKeyFile ? { certFile: tlsCertFile, keyFile: tlsKeyFile } : undefined,
+    tokensFile: read('TOKENS_FILE', undefined, parseFile),
   };
   if (config.expireAfterMs !== undefined && config.expireAfterMs < config.staleAfterMs) {
     problems.push(
@@ -152,8 +150,9 @@ It is configured by environment variables:
   PUBLIC_URL         -           where users reach the service, for links
   TLS_CERT_FILE      -           PEM files: both set, the service speaks https
   TLS_KEY_FILE       -
+  TOKENS_FILE        -           JSON file with who may report, read and delete;
+                                 without it, whoever reaches the port may
   DATABASE_URL       -           not supported by this version (refused)
-  TOKENS_FILE        -           not supported by this version (refused)
 
 Durations: 30s, 10m, 24h, 90d. Exit codes: 0 stopped as asked, 1 cannot start or run, 2 wrong configuration.
 `;

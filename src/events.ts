@@ -11,7 +11,9 @@ export type Events = {
    * @throws {Problem} 503 when there are too many listeners
    */
   subscribe(response: ServerResponse, lastEventId: string): void;
-  /** Ends all subscriptions: clients then reconnect elsewhere. */
+  /** Ends all subscriptions: clients then reconnect, and resume where they were if they still may. */
+  disconnect(): void;
+  /** As `disconnect`, for good. */
   close(): void;
 };
 
@@ -59,6 +61,12 @@ export function createEvents(now: number): Events {
     return last >= oldest - 1 && last < nextId ? recent.filter(({ id }) => id > last) : undefined;
   }
 
+  function disconnect(): void {
+    for (const response of listeners) response.end();
+    // reports that are under way publish: nothing may be written to a response that has ended
+    listeners.clear();
+  }
+
   return {
     publish(data) {
       const event = { id: nextId, data };
@@ -89,11 +97,11 @@ export function createEvents(now: number): Events {
       response.once('close', () => listeners.delete(response));
     },
 
+    disconnect,
+
     close() {
       clearInterval(timer);
-      for (const response of listeners) response.end();
-      // reports that are still under way publish: nothing may be written to a response that has ended
-      listeners.clear();
+      disconnect();
     },
   };
 }

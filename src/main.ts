@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
 import pino from 'pino';
+import { createAccess } from './access.ts';
 import { createApp } from './app.ts';
 import { type Config, ConfigError, HELP, parseConfig } from './config.ts';
 import { createEvents } from './events.ts';
@@ -11,6 +12,7 @@ import { listen } from './listen.ts';
 import { createMetrics } from './metrics.ts';
 import { openSqlite } from './store/sqlite.ts';
 import { StoreError } from './store/store.ts';
+import { type Tokens, openTokens } from './tokens.ts';
 
 const NAME = 'gitops-status-server';
 const COMMIT_TIMEOUT_MS = 10_000;
@@ -48,6 +50,7 @@ async function run(config: Config): Promise<void> {
   const now = Date.now;
   let isStopping = false;
 
+  const tokens = config.tokensFile === undefined ? undefined : openTokens(config.tokensFile);
   const store = await openSqlite(config.dataDir);
   const metrics = createMetrics({ version, store: store.name });
   const fleet = await createFleet({
@@ -69,6 +72,7 @@ async function run(config: Config): Promise<void> {
     store,
     metrics,
     events,
+    access: createAccess(tokens?.current, now),
     log,
     now,
     newRequestId: randomUUID,
@@ -80,18 +84,35 @@ async function run(config: Config): Promise<void> {
     isStopping: () => isStopping,
   });
   const server = await listen(app.callback(), config);
+  const watching = tokens?.watch(tokensChanged);
 
   const loadMs = Math.round(performance.now() - startedAt);
   log.info(
     { data_dir: config.dataDir, store: store.name, sources: fleet.size, ms: loadMs },
     `data is in ${config.dataDir}`,
   );
-  log.warn('access control is off: whoever reaches the port can report, read and delete');
+  if (tokens === undefined) log.warn('access control is off: whoever reaches the port can report, read and delete');
+  else log.info(describe(tokens.current()), 'access control is on');
   log.info({ port: server.port, version, node: process.version }, `listening on ${server.url}`);
   log.flush();
 
   process.on('SIGTERM', stop);
   process.on('SIGINT', stop);
+
+  function tokensChanged(changed: Tokens | ConfigError): void {
+    const isUsable = !(changed instanceof ConfigError);
+    metrics.tokensRead(isUsable);
+    if (isUsable) {
+      log.info(describe(changed), 'TOKENS_FILE has changed and counts from now on');
+      // whoever listens must show again that he may
+      events.disconnect();
+    } else {
+      log.error(
+        { problems: changed.problems },
+        'TOKENS_FILE has changed and cannot be used: the tokens before still count',
+      );
+    }
+  }
 
   function stop(signal: NodeJS.Signals): void {
     if (isStopping) process.exit(128 + (signal === 'SIGINT' ? 2 : 15));
@@ -105,6 +126,7 @@ async function run(config: Config): Promise<void> {
     events.close();
     await server.close();
     housekeeping.stop();
+    watching?.stop();
     await fleet.drain();
     await store.close();
     finish(0, 'stopped');
@@ -115,6 +137,10 @@ async function run(config: Config): Promise<void> {
     destination.flushSync();
     process.exit(code);
   }
+}
+
+function describe({ size, anonymous }: Tokens): Record<string, unknown> {
+  return { tokens: size, without_token: [...anonymous] };
 }
 
 function exit(code: number, message: string): never {

@@ -14,6 +14,7 @@ export type Metrics = {
   reportRejected(reason: RejectReason): void;
   commitDone(durationMs: number, reports: number): void;
   storeFailed(operation: string): void;
+  tokensRead(isSuccess: boolean): void;
   requestDone(method: string, route: string, status: number, durationMs: number): void;
   /** Prometheus text format, in portions of at most {@link PORTION} sources. */
   render(fleet: Shown, now: number): AsyncGenerator<string>;
@@ -31,6 +32,8 @@ const REASONS: readonly RejectReason[] = [
   'invalid',
   'too_large',
   'unsupported_media_type',
+  'unauthorized',
+  'forbidden',
   'too_many_sources',
   'store_unavailable',
   'internal',
@@ -110,6 +113,11 @@ export function createMetrics(build: { version: string; store: string }): Metric
     buckets: [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10],
     registers,
   });
+  const tokensRead = new Gauge({
+    name: 'gitops_tokens_last_reload_successful',
+    help: '0 when TOKENS_FILE has changed and cannot be used: the tokens before that still count.',
+    registers,
+  });
   new Gauge({
     name: 'gitops_build_info',
     help: 'Always 1; the labels say what runs.',
@@ -121,6 +129,7 @@ export function createMetrics(build: { version: string; store: string }): Metric
   for (const result of RESULTS) reports.inc({ result }, 0);
   for (const reason of REASONS) rejected.inc({ reason }, 0);
   for (const operation of ['commit', 'ready', 'prune']) storeErrors.inc({ operation }, 0);
+  tokensRead.set(1);
 
   return {
     contentType: registry.contentType,
@@ -134,6 +143,7 @@ export function createMetrics(build: { version: string; store: string }): Metric
       commitReports.observe(count);
     },
     storeFailed: (operation) => storeErrors.inc({ operation }),
+    tokensRead: (isSuccess) => tokensRead.set(isSuccess ? 1 : 0),
     requestDone: (method, route, status, durationMs) =>
       requestDuration.observe({ method, route, status }, durationMs / 1000),
 

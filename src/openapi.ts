@@ -1,4 +1,5 @@
 import { schemas, string } from './openapi-schemas.ts';
+import type { Scope } from './tokens.ts';
 
 const problem = (description: string) => ({
   description,
@@ -79,6 +80,16 @@ const exampleSource = {
   files_text: 'rsyslog.conf, rsyslog.d/30-lab.conf',
 };
 
+/** What needs a token for `scope` when access control is on. */
+function guarded<T extends { readonly responses: object }>(scope: Scope, operation: T) {
+  const responses = {
+    ...operation.responses,
+    401: problem('No token, one that is not known, or one that has expired. Only when access control is on.'),
+    403: problem('The token is for other things. Only when access control is on.'),
+  };
+  return { ...operation, security: [{ bearer: [scope] }, {}], responses };
+}
+
 const notModified = { description: 'As the If-None-Match says.' };
 const unavailable = problem('Not stored: the store cannot write now. See Retry-After.');
 
@@ -137,7 +148,7 @@ const exampleDetail = {
 
 const paths = {
   '/api/status': {
-    post: {
+    post: guarded('report', {
       summary: 'Report what a check found',
       description: 'Any 2xx means: it is on disk, and the next read shows it.',
       requestBody: {
@@ -154,8 +165,8 @@ const paths = {
         429: problem('A new source beyond MAX_SOURCES; known ones go on.'),
         503: unavailable,
       },
-    },
-    delete: {
+    }),
+    delete: guarded('delete', {
       summary: 'Forget all sources that match',
       parameters: [
         ...filters,
@@ -171,55 +182,55 @@ const paths = {
         400: problem('No filter, or an unknown one.'),
         503: unavailable,
       },
-    },
+    }),
   },
   '/api/status/{repo}/{server}': {
     parameters: pathParameters,
-    get: {
+    get: guarded('read', {
       summary: 'One source in full, with diffs and its last drifts',
       responses: {
         200: json('The source.', ref('SourceDetail'), exampleDetail),
         304: notModified,
         404: problem('Unknown source.'),
       },
-    },
-    delete: {
+    }),
+    delete: guarded('delete', {
       summary: 'Forget a source; its history stays until HISTORY_RETENTION',
       responses: { 204: { description: 'Forgotten.' }, 404: problem('Unknown source.'), 503: unavailable },
-    },
+    }),
   },
   '/status.json': {
-    get: {
+    get: guarded('read', {
       summary: 'All sources, one flat object each',
       parameters: filters,
       responses: {
         200: json('Sorted by repo, then server.', list('Source'), [exampleSource]),
         304: notModified,
       },
-    },
+    }),
   },
   '/files.json': {
-    get: {
+    get: guarded('read', {
       summary: 'All files that differ now, one flat object each',
       parameters: filters,
       responses: {
         200: json('Sorted by repo, server, name.', list('File'), [exampleFile]),
         304: { description: 'As the If-None-Match says.' },
       },
-    },
+    }),
   },
   '/summary.json': {
-    get: {
+    get: guarded('read', {
       summary: 'Numbers for headlines',
       parameters: filters,
       responses: {
         200: json('Never null, never empty.', ref('Summary'), exampleSummary),
         304: { description: 'As the If-None-Match says: the same but for generated_at.' },
       },
-    },
+    }),
   },
   '/history.json': {
-    get: {
+    get: guarded('read', {
       summary: 'What the sources were, as changes of state',
       description:
         'Per source a row at `from` with what it was then, one per change, and one at the end (`to`, now or its removal): a row that repeats the one before it ends what that says. Nothing is shown of what lies further back than HISTORY_RETENTION. verdict selects sources by what they are now.',
@@ -229,10 +240,10 @@ const paths = {
         304: { description: 'As the If-None-Match says.' },
         400: problem('A range or limit that makes no sense.'),
       },
-    },
+    }),
   },
   '/drifts.json': {
-    get: {
+    get: guarded('read', {
       summary: 'Drifts that overlap a range of time',
       parameters: rangeParameters,
       responses: {
@@ -240,10 +251,10 @@ const paths = {
         304: { description: 'As the If-None-Match says.' },
         400: problem('A range or limit that makes no sense.'),
       },
-    },
+    }),
   },
   '/api/events': {
-    get: {
+    get: guarded('read', {
       summary: 'Changes as they happen',
       description:
         'Server-sent events: `change` per report that created or changed a source, with its receipt. After a break, Last-Event-ID resumes among the last 1,000 (fewer where they are long); where that does not reach, an event `reset` says to read everything anew.',
@@ -254,13 +265,13 @@ const paths = {
         200: { description: 'A stream that stays open.', content: { 'text/event-stream': { schema: string } } },
         503: problem('Too many listeners, or the service is stopping.'),
       },
-    },
+    }),
   },
   '/metrics': {
-    get: {
+    get: guarded('read', {
       summary: 'Metrics for Prometheus',
       responses: { 200: { description: 'Text format 0.0.4.', content: { 'text/plain': { schema: string } } } },
-    },
+    }),
   },
   '/healthz': {
     get: {
@@ -294,6 +305,15 @@ export function renderOpenApi(version: string, publicUrl: string | undefined): s
     },
     servers: [{ url: publicUrl ?? '/' }],
     paths,
-    components: { schemas },
+    components: {
+      schemas,
+      securitySchemes: {
+        bearer: {
+          type: 'http',
+          scheme: 'bearer',
+          description: 'Where the service has a TOKENS_FILE: a token with the scope that the operation names.',
+        },
+      },
+    },
   });
 }

@@ -7,6 +7,8 @@ export type RejectReason =
   | 'invalid'
   | 'too_large'
   | 'unsupported_media_type'
+  | 'unauthorized'
+  | 'forbidden'
   | 'too_many_sources'
   | 'store_unavailable'
   | 'internal';

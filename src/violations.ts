@@ -4,20 +4,28 @@ import type { Violation } from './problem.ts';
 /** Where one rule is broken in many places, so many are listed and the rest counted: a bad body must not make a huge answer. */
 const MAX_PLACES_PER_RULE = 100;
 
-/** ajv's errors in sentences, made from the descriptions in the schema: each completes "must be …". */
-export function explain(errors: readonly ErrorObject[]): Violation[] {
+/**
+ * ajv's errors in sentences, made from the descriptions in the schema: each completes "must be …".
+ * @param options `hidesValues`: the sentences say what must be, not what is
+ */
+export function explain(errors: readonly ErrorObject[], { hidesValues = false } = {}): Violation[] {
   const byRule = new Map<string, Violation[]>();
   for (const error of errors) {
     const rule = byRule.get(error.schemaPath) ?? [];
     byRule.set(error.schemaPath, rule);
     // past the limit only the number counts
-    rule.push(rule.length < MAX_PLACES_PER_RULE ? toViolation(error) : { pointer: '', detail: '' });
+    rule.push(rule.length < MAX_PLACES_PER_RULE ? toViolation(error, hidesValues) : { pointer: '', detail: '' });
   }
   return [...byRule.values()].flatMap((rule) => capped(rule, 'the same rule is broken'));
 }
 
-function toViolation({ keyword, instancePath, params, parentSchema, data }: ErrorObject): Violation {
+function toViolation(error: ErrorObject, hidesValues: boolean): Violation {
+  const { keyword, instancePath, params, parentSchema, data } = error;
   if (keyword === 'required') return { pointer: `${instancePath}/${params.missingProperty}`, detail: 'is required' };
+  if (keyword === 'additionalProperties') {
+    return { pointer: `${instancePath}/${params.additionalProperty}`, detail: 'is not known here' };
+  }
+  if (hidesValues) return { pointer: instancePath, detail: `must be ${parentSchema?.description}` };
   let found: string;
   if (keyword === 'type') found = `is ${typeName(data)}`;
   else if (keyword === 'minLength' || keyword === 'maxLength') found = `has ${[...(data as string)].length} characters`;

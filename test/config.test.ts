@@ -21,6 +21,7 @@ describe('config', () => {
       logLevel: 'info',
       publicUrl: undefined,
       tls: undefined,
+      tokensFile: undefined,
     });
   });
 
@@ -122,11 +123,17 @@ describe('config', () => {
 
   it('refuses settings of later versions rather than being without them silently', () => {
     expect(problemsOf({ DATABASE_URL: 'postgres://db/status' })[0]).to.include('not supported');
-    expect(problemsOf({ TOKENS_FILE: '/etc/tokens' })[0]).to.include('not supported');
   });
 
   it('shows no password of a DATABASE_URL', () => {
     expect(problemsOf({ DATABASE_URL: 'postgres://me:secret@db/status' }).join()).not.to.include('secret');
+  });
+
+  it('takes a tokens file that is there', () => {
+    expect(parseConfig({ TOKENS_FILE: 'package.json' }).tokensFile).to.equal(resolve('package.json'));
+    expect(problemsOf({ TOKENS_FILE: '/nowhere/tokens.json' })).to.deep.equal([
+      'TOKENS_FILE: must be the path of a readable file, but it is "/nowhere/tokens.json"',
+    ]);
   });
 
   describe('TLS', () => {

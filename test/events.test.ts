@@ -106,7 +106,7 @@ describe('GET /api/events', () => {
     await report(['a']);
     await until(() => events.length === 1);
     const reconnected = once(source as unknown as EventTarget, 'open');
-    service.events.close();
+    service.events.disconnect();
     await report(['b']);
     await report(['c']);
     await reconnected;

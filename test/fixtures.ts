@@ -1,9 +1,11 @@
 /** What the suites share: a valid report, a folder that goes away, a clock that stands still, the service in this process. */
+import { hash } from 'node:crypto';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
 import pino, { type Logger } from 'pino';
+import { createAccess } from '../src/access.ts';
 import { createApp } from '../src/app.ts';
 import { type Events, createEvents } from '../src/events.ts';
 import { type Fleet, createFleet } from '../src/fleet.ts';
@@ -12,6 +14,7 @@ import { listen } from '../src/listen.ts';
 import { type Metrics, createMetrics } from '../src/metrics.ts';
 import { openSqlite } from '../src/store/sqlite.ts';
 import { type Store, StoreError, type StoredSource } from '../src/store/store.ts';
+import type { Tokens } from '../src/tokens.ts';
 
 /** Five seconds after the `last_check` of {@link reportBody}. */
 export const NOW = Date.UTC(2026, 3, 21, 10, 32, 20);
@@ -86,6 +89,16 @@ export function createClock(start = NOW): Clock {
   };
 }
 
+/** As a tokens file has a token. */
+export function sha256(token: string): string {
+  return hash('sha256', token);
+}
+
+/** A tokens file. */
+export function tokensText(tokens: readonly Record<string, unknown>[], anonymous?: readonly string[]): string {
+  return JSON.stringify({ anonymous, tokens });
+}
+
 /** Waits for what comes by itself; mocha's time limit ends it. */
 export async function until(isTrue: () => boolean): Promise<void> {
   while (!isTrue()) await setTimeout(2);
@@ -151,6 +164,8 @@ export type ServiceOptions = {
   readonly commitTimeoutMs?: number;
   readonly publicUrl?: string;
   readonly bootId?: string;
+  /** Without them access control is off. */
+  readonly tokens?: () => Tokens;
   /** Puts something before the real store, such as a disk that fails. */
   readonly wrapStore?: (store: Store) => Store;
 };
@@ -209,6 +224,7 @@ export async function startService(options: ServiceOptions = {}): Promise<Servic
     store,
     metrics,
     events,
+    access: createAccess(options.tokens, clock.now),
     log: logger,
     now: clock.now,
     newRequestId() {

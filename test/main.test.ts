@@ -1,13 +1,13 @@
 import { execFileSync } from 'node:child_process';
 import { once } from 'node:events';
-import { closeSync, existsSync, openSync, readFileSync, writeFileSync, writeSync } from 'node:fs';
+import { closeSync, existsSync, openSync, readFileSync, renameSync, writeFileSync, writeSync } from 'node:fs';
 import { request as httpsRequest } from 'node:https';
 import { type AddressInfo, createServer } from 'node:net';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { expect } from 'chai';
-import { makeFolder } from './fixtures.ts';
-import { type Service, isMissing, runMain, startMain } from './process.ts';
+import { makeFolder, sha256, tokensText } from './fixtures.ts';
+import { type Service, isMissing, runMain, startMain, until } from './process.ts';
 
 describe('the process', function () {
   this.timeout(120_000);
@@ -231,6 +231,75 @@ describe('the process', function () {
       expect(output).to.match(
         /^gitops-status-server: wrong configuration\n {2}TLS_CERT_FILE and TLS_KEY_FILE: [^\n]+\n$/,
       );
+    });
+  });
+
+  describe('with a tokens file', () => {
+    let file: string;
+    beforeEach(() => {
+      file = join(folder.path, 'tokens.json');
+      put(tokensText([token('ci', 'report'), token('grafana', 'read')]));
+    });
+
+    const token = (name: string, scope: string): Record<string, unknown> => ({
+      name,
+      sha256: sha256(`${name}-secret`),
+      scopes: [scope],
+    });
+    const as = (name: string): Record<string, string> => ({ Authorization: `Bearer ${name}-secret` });
+
+    function put(text: string): void {
+      writeFileSync(`${file}.new`, text);
+      renameSync(`${file}.new`, file);
+    }
+
+    async function statusOf(service: Service, path: string, headers: Record<string, string> = {}): Promise<number> {
+      const response = await fetch(`${service.url}${path}`, { headers });
+      await response.body?.cancel();
+      return response.status;
+    }
+
+    it('says so, and lets in who has a token', async () => {
+      const service = await start({ TOKENS_FILE: file });
+      expect(service.output()).to.contain('access control is on').and.not.contain('access control is off');
+      expect((await service.post()).status).to.equal(401);
+      expect((await service.post({}, as('ci'))).status).to.equal(201);
+      expect(await statusOf(service, '/status.json', as('grafana'))).to.equal(200);
+      expect(await statusOf(service, '/healthz')).to.equal(200);
+      expect(service.output()).to.not.contain('-secret');
+    });
+
+    it('goes by what the file says by now, also for those who listen already', async () => {
+      const service = await start({ TOKENS_FILE: file });
+      const stream = (await fetch(`${service.url}/api/events`, { headers: as('grafana') })).text();
+      put(tokensText([token('ci-2', 'report')]));
+      await stream;
+      await until(() => service.output().includes('TOKENS_FILE has changed and counts') || undefined);
+      expect(await statusOf(service, '/status.json', as('grafana'))).to.equal(401);
+      expect((await service.post({}, as('ci'))).status).to.equal(401);
+      expect((await service.post({}, as('ci-2'))).status).to.equal(201);
+    });
+
+    it('keeps to what the file said while it says nothing of use, and tells so', async () => {
+      const service = await start({ TOKENS_FILE: file });
+      put('{"tokens": ["ci-secret"]}');
+      await until(() => service.output().includes('cannot be used') || undefined);
+      expect(service.output()).to.contain('TOKENS_FILE: /tokens/0 must be an object').and.not.contain('ci-secret');
+      expect((await service.post({}, as('ci'))).status).to.equal(201);
+      const metrics = await (await fetch(`${service.url}/metrics`, { headers: as('grafana') })).text();
+      expect(metrics).to.contain('gitops_tokens_last_reload_successful 0\n');
+    });
+
+    it('refuses to start with one that is of no use, and leaves the disk alone', async () => {
+      put('{"tokens": [{"name": "ci", "sha256": "ci-secret"}]}');
+      const dataDir = join(folder.path, 'data');
+      const { code, output } = await runMain({ DATA_DIR: dataDir, TOKENS_FILE: file });
+      expect(code).to.equal(2);
+      expect(output).to.match(
+        /^gitops-status-server: wrong configuration\n( {2}TOKENS_FILE: \/tokens\/0\/[^\n]+\n){2}$/,
+      );
+      expect(output).to.not.contain('ci-secret');
+      expect(existsSync(dataDir)).to.equal(false);
     });
   });
 

@@ -162,9 +162,15 @@ describe('metrics', () => {
       ...['created', 'changed', 'unchanged', 'superseded', 'rejected'].map(
         (r) => `gitops_reports_total{result="${r}"}`,
       ),
-      ...['malformed', 'invalid', 'too_large', 'too_many_sources', 'store_unavailable'].map(
-        (reason) => `gitops_reports_rejected_total{reason="${reason}"}`,
-      ),
+      ...[
+        'malformed',
+        'invalid',
+        'too_large',
+        'unauthorized',
+        'forbidden',
+        'too_many_sources',
+        'store_unavailable',
+      ].map((reason) => `gitops_reports_rejected_total{reason="${reason}"}`),
       'gitops_store_errors_total{operation="commit"}',
     ]) {
       expect(samples.get(series), series).to.equal('0');
@@ -182,6 +188,16 @@ describe('metrics', () => {
       '2',
     );
     expect(samples.get('gitops_store_errors_total{operation="commit"}')).to.equal('1');
+  });
+
+  it('tell whether the tokens file could be used when it was last read', async () => {
+    const value = async (): Promise<string | undefined> =>
+      (await scrape([])).get('gitops_tokens_last_reload_successful');
+    expect(await value()).to.equal('1');
+    metrics.tokensRead(false);
+    expect(await value()).to.equal('0');
+    metrics.tokensRead(true);
+    expect(await value()).to.equal('1');
   });
 
   it('say what runs', async () => {

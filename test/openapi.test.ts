@@ -7,7 +7,18 @@ import { expect } from 'chai';
 import { parseInstant } from '../src/instant.ts';
 import { renderOpenApi } from '../src/openapi.ts';
 import { parseReport, reportSchema } from '../src/report.ts';
-import { type Disk, NOW, type Service, createDisk, reportBody, reportOf, startService } from './fixtures.ts';
+import { parseTokens } from '../src/tokens.ts';
+import {
+  type Disk,
+  NOW,
+  type Service,
+  createDisk,
+  reportBody,
+  reportOf,
+  sha256,
+  startService,
+  tokensText,
+} from './fixtures.ts';
 
 type Media = { readonly schema: AnySchema; readonly example?: unknown };
 type Answer = { readonly description?: string; readonly content?: Record<string, Media> };
@@ -22,6 +33,7 @@ type Operation = {
   readonly parameters?: readonly Parameter[];
   readonly requestBody?: { readonly content: Record<string, Media> };
   readonly responses: Record<string, Answer>;
+  readonly security?: readonly { readonly bearer?: readonly [scope: string] }[];
 };
 const METHODS = ['get', 'put', 'post', 'delete', 'options', 'head', 'patch', 'trace'] as const;
 type PathItem = { readonly parameters?: readonly Parameter[] } & Readonly<
@@ -32,7 +44,10 @@ type Document = {
   readonly info: { readonly title: string; readonly version: string };
   readonly servers: readonly { readonly url: string }[];
   readonly paths: Readonly<Record<string, PathItem>>;
-  readonly components: { readonly schemas: Readonly<Record<string, AnySchema>> };
+  readonly components: {
+    readonly schemas: Readonly<Record<string, AnySchema>>;
+    readonly securitySchemes: Readonly<Record<string, unknown>>;
+  };
 };
 
 const document = JSON.parse(renderOpenApi('1.2.3', undefined)) as Document;
@@ -122,6 +137,16 @@ describe('openapi', () => {
       expect(examples).to.be.above(4);
     });
 
+    it('names the scope of a token that each operation needs, if it is not for everybody', () => {
+      expect(document.components.securitySchemes.bearer).to.include({ type: 'http', scheme: 'bearer' });
+      const needed = operations.map(({ name, operation }) => [name, scopeOf(operation)]);
+      for (const [name, scope] of needed) {
+        const isOpen = /(healthz|readyz|openapi.json)$/.test(name as string);
+        const byMethod = { GET: 'read', POST: 'report', DELETE: 'delete' }[(name as string).split(' ')[0] as string];
+        expect(scope, name).to.equal(isOpen ? undefined : byMethod);
+      }
+    });
+
     it('shows the schema that validates, and an example that it takes', () => {
       expect(document.components.schemas.Report).to.deep.equal(JSON.parse(JSON.stringify(reportSchema)));
       const example = document.paths['/api/status']?.post?.requestBody?.content['application/json']?.example;
@@ -132,12 +157,21 @@ describe('openapi', () => {
   describe('every answer of the service is as the document says:', () => {
     let service: Service;
     let disk: Disk;
+    let isOpen = true;
+    const tokens = ['report', 'read', 'delete'].map((scope) => ({
+      name: scope,
+      sha256: sha256(scope),
+      scopes: [scope],
+    }));
+    const forAll = parseTokens(tokensText(tokens, ['report', 'read', 'delete']));
+    const forTokens = parseTokens(tokensText(tokens));
     const seen = new Set<string>();
 
     before(async () => {
       service = await startService({
         maxSources: 3,
         maxBodyBytes: 4096,
+        tokens: () => (isOpen ? forAll : forTokens),
         wrapStore(store) {
           disk = createDisk(store);
           return disk.store;
@@ -148,6 +182,7 @@ describe('openapi', () => {
     afterEach(() => {
       disk.heal();
       service.setStopping(false);
+      isOpen = true;
     });
 
     const files = [{ name: 'a', diff: '-1\n+2\n' }, { name: 'constructor' }];
@@ -259,7 +294,20 @@ describe('openapi', () => {
       [200, 'GET /openapi.json', 'the document', send('GET', '/openapi.json')],
       [304, 'GET /openapi.json', 'unchanged', again('/openapi.json')],
     ];
-    for (const [status, name, what, request] of rows) {
+    const refused = operations.flatMap(({ name, operation }): Row[] => {
+      const scope = scopeOf(operation);
+      if (scope === undefined) return [];
+      const [method = '', path = ''] = name.replace('{repo}/{server}', 'rsyslog/rsyslog-lab').split(' ');
+      const as = (token: string) => (): Promise<Response> => {
+        isOpen = false;
+        return service.request(path, { method, headers: { Authorization: `Bearer ${token}` } });
+      };
+      return [
+        [401, name, 'an unknown token', as('unknown')],
+        [403, name, 'a token for other things', as(scope === 'read' ? 'report' : 'read')],
+      ];
+    });
+    for (const [status, name, what, request] of [...rows, ...refused]) {
       it(`${name}, ${what}: ${status}`, async () => {
         const response = await request();
         const sent = await response.text();
@@ -288,6 +336,10 @@ describe('openapi', () => {
     });
   });
 });
+
+function scopeOf({ security }: Operation): string | undefined {
+  return security?.[0]?.bearer?.[0];
+}
 
 /** @param schema a part of the document: what it refers to is in there */
 function expectValid(schema: AnySchema, value: unknown, what: string): void {

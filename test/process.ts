@@ -18,7 +18,7 @@ export type Service = {
   /** What it has written so far, to both streams. */
   output(): string;
   /** Posts a report of now. */
-  post(changes?: Record<string, unknown>): Promise<Response>;
+  post(changes?: Record<string, unknown>, headers?: Record<string, string>): Promise<Response>;
   /** What `/status.json` shows. */
   list(): Promise<Record<string, unknown>[]>;
   signal(signal: NodeJS.Signals): void;
@@ -48,10 +48,10 @@ export async function startMain(env: Record<string, string>): Promise<Service> {
     port: Number(new URL(url).port),
     pid: child.pid as number,
     output,
-    post: (changes) =>
+    post: (changes, headers = {}) =>
       fetch(`${url}/api/status`, {
         method: 'POST',
-        headers: { 'Content-Type': 'application/json' },
+        headers: { 'Content-Type': 'application/json', ...headers },
         body: JSON.stringify(reportBody({ last_check: new Date().toISOString(), ...changes })),
       }),
     list: async () => (await (await fetch(`${url}/status.json`)).json()) as Record<string, unknown>[],

@@ -1,6 +1,7 @@
 import { expect } from 'chai';
 import { rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { sha256, tokensText } from '../fixtures.ts';
 import { get, makeFolder, reporter, reportsIn, type Service, startService, startStub } from './run.ts';
 
 const TOKEN = 'a-very/secret+token=';
@@ -167,20 +168,6 @@ describe('reporter: sending reports', function () {
       }
     });
 
-    it('exits 4 and shows the reason when it knows no such token (401)', async () => {
-      const service = await startStub((_, response) => {
-        response.writeHead(401, { 'content-type': 'application/problem+json' });
-        response.end('{"type":"about:blank","title":"Unauthorized","status":401,"detail":"this needs a token"}');
-      });
-      try {
-        const outcome = await reporter(['--url', service.url, ...report]);
-        expect(outcome.code).to.equal(4);
-        expect(outcome.stderr).to.contain('answered 401').and.to.contain('Unauthorized: this needs a token');
-      } finally {
-        await service.stop();
-      }
-    });
-
     for (const answer of [
       '',
       '{}',
@@ -219,6 +206,41 @@ describe('reporter: sending reports', function () {
     it('exits 1 when the check fails, whatever the service would say', async () => {
       const outcome = await reporter(['--url', 'http://127.0.0.1:1', '--repo', 'r', '--server', 's', ...LIST, 'false']);
       expect(outcome.code).to.equal(1);
+    });
+  });
+
+  describe('against the real service with access control', () => {
+    let folder: string;
+    let service: Service;
+    before(async () => {
+      folder = await makeFolder();
+      const file = join(folder, 'tokens.json');
+      await writeFile(file, tokensText([{ name: 'ci', sha256: sha256(TOKEN), scopes: ['report'], repos: ['r'] }]));
+      service = await startService({ TOKENS_FILE: file });
+    });
+    after(async () => {
+      await service.stop();
+      await rm(folder, { recursive: true });
+    });
+
+    const report = (repo: string, token?: string): ReturnType<typeof reporter> =>
+      reporter(['--url', service.url, '--repo', repo, '--server', 's', ...LIST, 'true'], {
+        env: token === undefined ? {} : { GITOPS_TOKEN: token },
+      });
+
+    it('reports with a token that is for this repo', async () => {
+      expect(await report('r', TOKEN)).to.deep.equal({ code: 0, stdout: 'r/s: SYNCED (created)\n', stderr: '' });
+    });
+
+    it('exits 4 and shows the reason without a token, with an unknown one, and with one for another repo', async () => {
+      for (const [outcome, status, reason] of [
+        [await report('r'), 401, 'Unauthorized: A token is needed'],
+        [await report('r', 'unknown'), 401, 'Unauthorized: The token is not known here'],
+        [await report('other', TOKEN), 403, 'Forbidden: The token ci may not report server s of repo other'],
+      ] as const) {
+        expect(outcome.code).to.equal(4);
+        expect(outcome.stderr).to.contain(`answered ${status}`).and.contain(reason);
+      }
     });
   });
 

@@ -1,0 +1,66 @@
+import type { Context, Middleware } from 'koa';
+import { toIso } from './instant.ts';
+import { Problem } from './problem.ts';
+import type { Scope, Token, Tokens } from './tokens.ts';
+
+/** Whether a request may do what it asks for. */
+export type Access = {
+  /** Goes before what a route does. @throws {Problem} 401 without a valid token, 403 when the token is for other things (RFC 6750) */
+  may(scope: Scope): Middleware;
+};
+
+const CHALLENGE = 'Bearer realm="gitops-status-server"';
+
+/**
+ * @param tokens what may be done by whom, asked anew for each request; undefined: access control is off, and all may do all
+ * @param now milliseconds since the epoch
+ */
+export function createAccess(tokens: (() => Tokens) | undefined, now: () => number): Access {
+  if (tokens === undefined) return { may: () => (_ctx, next) => next() };
+  return {
+    may: (scope) => (ctx, next) => {
+      ctx.state.token = admit(ctx.get('Authorization'), scope, tokens(), now());
+      return next();
+    },
+  };
+}
+
+/** Who sent the request; undefined when that was not asked for, or anybody may. */
+export function tokenOf(ctx: Context): Token | undefined {
+  return ctx.state.token as Token | undefined;
+}
+
+/** @throws {Problem} 403 when the request's token is not for this source */
+export function requireSource(ctx: Context, scope: Scope, { repo, server }: { repo: string; server: string }): void {
+  const token = tokenOf(ctx);
+  if (token === undefined || token.isFor(repo, server)) return;
+  throw forbidden(`The token ${token.name} may not ${scope} server ${server} of repo ${repo}`, scope);
+}
+
+function admit(header: string, scope: Scope, { anonymous, find }: Tokens, now: number): Token | undefined {
+  if (header === '') {
+    if (anonymous.has(scope)) return undefined;
+    throw unauthorized('A token is needed: send the header Authorization: Bearer TOKEN');
+  }
+  const [, sent] = /^Bearer +([!-~]+) *$/i.exec(header) ?? [];
+  if (sent === undefined) throw unauthorized('The header Authorization must be: Bearer TOKEN');
+  const token = find(sent);
+  // also where none is needed: whoever sends a token expects it to count
+  if (token === undefined) throw unauthorized('The token is not known here', true);
+  if (token.expiresAt <= now) throw unauthorized(`The token ${token.name} expired at ${toIso(token.expiresAt)}`, true);
+  if (token.scopes.has(scope) || anonymous.has(scope)) return token;
+  throw forbidden(`The token ${token.name} may ${[...token.scopes].join(' and ')}, but not ${scope}`, scope);
+}
+
+function unauthorized(detail: string, isInvalid = false): Problem {
+  const challenge = isInvalid ? `${CHALLENGE}, error="invalid_token", error_description="${detail}"` : CHALLENGE;
+  return new Problem(401, 'Unauthorized', detail, {
+    reason: 'unauthorized',
+    headers: { 'WWW-Authenticate': challenge },
+  });
+}
+
+function forbidden(detail: string, scope: Scope): Problem {
+  const challenge = `${CHALLENGE}, error="insufficient_scope", scope="${scope}"`;
+  return new Problem(403, 'Forbidden', detail, { reason: 'forbidden', headers: { 'WWW-Authenticate': challenge } });
+}

@@ -1,0 +1,234 @@
+import { hash } from 'node:crypto';
+import { readFileSync } from 'node:fs';
+import { readFile } from 'node:fs/promises';
+import { Ajv2020 } from 'ajv/dist/2020.js';
+import type { FromSchema } from 'json-schema-to-ts';
+import { ConfigError } from './config.ts';
+import { parseInstant } from './instant.ts';
+import type { Violation } from './problem.ts';
+import { explain } from './violations.ts';
+
+/** What a token may be for: to post reports, to read all that is shown, to forget sources. */
+export type Scope = 'report' | 'read' | 'delete';
+
+/** Who sends a request, as the tokens file describes it. */
+export type Token = {
+  /** For people and logs; no secret. */
+  readonly name: string;
+  readonly scopes: ReadonlySet<Scope>;
+  /** Milliseconds; infinite when it does not expire. */
+  readonly expiresAt: number;
+  /** Whether it may report, or forget, this source. */
+  isFor(repo: string, server: string): boolean;
+  /** The source that it is for, where there can be only one. */
+  readonly onlySource: { readonly repo: string; readonly server: string } | undefined;
+};
+
+/** What a tokens file says. */
+export type Tokens = {
+  readonly size: number;
+  /** What may be done without a token. */
+  readonly anonymous: ReadonlySet<Scope>;
+  /** @param token as it was sent */
+  find(token: string): Token | undefined;
+};
+
+const scopes = {
+  type: 'array',
+  description: 'a list of report, read and delete',
+  items: { type: 'string', enum: ['report', 'read', 'delete'], description: 'report, read or delete' },
+} as const;
+const patterns = {
+  type: 'array',
+  minItems: 1,
+  description: 'a list of names, in which * stands for any characters',
+  items: {
+    type: 'string',
+    maxLength: 200,
+    pattern: '^[A-Za-z0-9*][A-Za-z0-9._:/@*-]*$',
+    description: 'a name of at most 200 characters of A-Z a-z 0-9 . _ : / @ -, in which * stands for any characters',
+  },
+} as const;
+
+/** Each description completes the sentence "must be …". A key that is not known is refused: a misspelt limit would be none. */
+const schema = {
+  type: 'object',
+  description: 'a JSON object such as {"tokens": []}',
+  additionalProperties: false,
+  required: ['tokens'],
+  properties: {
+    anonymous: scopes,
+    tokens: {
+      type: 'array',
+      minItems: 1,
+      description: 'a list of at least one token',
+      items: {
+        type: 'object',
+        description: 'an object with name, sha256 and scopes',
+        additionalProperties: false,
+        required: ['name', 'sha256', 'scopes'],
+        properties: {
+          name: {
+            type: 'string',
+            pattern: String.raw`^[\w.:/@-]{1,100}$`,
+            description: '1 to 100 characters of A-Z a-z 0-9 . _ : / @ -, and no name twice',
+          },
+          sha256: {
+            type: 'string',
+            pattern: '^[0-9a-f]{64}$',
+            description: 'the SHA-256 of the token, 64 characters of 0-9 a-f, and none twice',
+          },
+          scopes: { ...scopes, minItems: 1 },
+          repos: patterns,
+          servers: patterns,
+          expires_at: {
+            type: 'string',
+            format: 'date-time',
+            description: 'an ISO 8601 / RFC 3339 time with a zone, such as 2027-01-31T00:00:00Z',
+          },
+        },
+      },
+    },
+  },
+} as const;
+
+type Content = FromSchema<typeof schema>;
+type Entry = Content['tokens'][number];
+
+const ajv = new Ajv2020({ allErrors: true, verbose: true, strict: true });
+ajv.addFormat('date-time', (text: string) => !Number.isNaN(parseInstant(text)));
+const isContent = ajv.compile<Content>(schema);
+
+const LOOK_EVERY_MS = 5000;
+
+export type TokensFile = {
+  current(): Tokens;
+  /**
+   * Reads the file again whenever it changes, from now on. A change that cannot be used leaves the tokens as they were.
+   * @param onChange is told of each change: the new tokens, or why they cannot be used
+   */
+  watch(onChange: (tokens: Tokens | ConfigError) => void, everyMs?: number): { stop(): void };
+};
+
+/** @throws {ConfigError} when the file cannot be used */
+export function openTokens(file: string): TokensFile {
+  let seen = readNow(file);
+  let tokens = parseTokens(seen);
+
+  async function look(onChange: (tokens: Tokens | ConfigError) => void): Promise<void> {
+    const found = await readFile(file, 'utf8').catch(unreadable);
+    const text = typeof found === 'string' ? found : found.message;
+    if (text === seen) return;
+    seen = text;
+    try {
+      if (typeof found !== 'string') throw found;
+      tokens = parseTokens(text);
+      onChange(tokens);
+    } catch (error) {
+      onChange(error as ConfigError);
+    }
+  }
+
+  return {
+    current: () => tokens,
+    watch(onChange, everyMs = LOOK_EVERY_MS) {
+      // not fs.watch: Kubernetes swaps the folder that a mounted Secret is in
+      const timer = setInterval(() => void look(onChange), everyMs);
+      return { stop: () => clearInterval(timer) };
+    },
+  };
+}
+
+function readNow(file: string): string {
+  try {
+    return readFileSync(file, 'utf8');
+  } catch (error) {
+    throw unreadable(error as Error);
+  }
+}
+
+function unreadable({ message }: Error): ConfigError {
+  return unusable([`cannot be read: ${message}`]);
+}
+
+/**
+ * Parses what a tokens file contains.
+ * @throws {ConfigError} naming every broken rule, and no value: somebody may have written a token where its hash belongs
+ */
+export function parseTokens(text: string): Tokens {
+  const content = parseJson(text);
+  if (!isContent(content)) throw unusable(explain(isContent.errors ?? [], { hidesValues: true }).map(toSentence));
+  const violations = content.tokens.flatMap((entry, index) => rulesAcross(entry, index, content.tokens));
+  if (violations.length > 0) throw unusable(violations.map(toSentence));
+  const bySha256 = new Map(content.tokens.map((entry) => [entry.sha256, toToken(entry)]));
+  return {
+    size: bySha256.size,
+    anonymous: new Set(content.anonymous),
+    find: (token) => bySha256.get(hash('sha256', token)),
+  };
+}
+
+function parseJson(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch (error) {
+    // of what V8 says only what it does not quote from the text
+    throw unusable([`is not JSON: ${(error as Error).message.replace(/, (\.\.\.)?".*/s, '')}`]);
+  }
+}
+
+function rulesAcross(
+  { name, sha256, scopes: allowed, repos, servers }: Entry,
+  index: number,
+  all: Entry[],
+): Violation[] {
+  const violations: Violation[] = [];
+  const pointer = `/tokens/${index}`;
+  const others = all.slice(0, index);
+  if (others.some((other) => other.name === name)) {
+    violations.push({ pointer: `${pointer}/name`, detail: 'must not repeat the name of another token' });
+  }
+  if (others.some((other) => other.sha256 === sha256)) {
+    violations.push({ pointer: `${pointer}/sha256`, detail: 'must not repeat that of another token' });
+  }
+  if (allowed.includes('read') && (repos !== undefined || servers !== undefined)) {
+    violations.push({
+      pointer: `${pointer}/scopes`,
+      detail: 'must not have read beside repos or servers, which limit report and delete only: read in another token',
+    });
+  }
+  return violations;
+}
+
+function toToken({ name, scopes: allowed, repos, servers, expires_at: expiresAt }: Entry): Token {
+  const isRepo = toMatcher(repos);
+  const isServer = toMatcher(servers);
+  const [repo, server] = [soleName(repos), soleName(servers)];
+  return {
+    name,
+    scopes: new Set(allowed),
+    expiresAt: expiresAt === undefined ? Number.POSITIVE_INFINITY : parseInstant(expiresAt),
+    isFor: (of, on) => isRepo(of) && isServer(on),
+    onlySource: repo !== undefined && server !== undefined ? { repo, server } : undefined,
+  };
+}
+
+/** Without patterns every name is meant. */
+function toMatcher(globs: readonly string[] | undefined): (name: string) => boolean {
+  if (globs === undefined) return () => true;
+  const sources = globs.map((glob) => glob.replace(/[.]/g, String.raw`\.`).replace(/\*+/g, '.*'));
+  const pattern = new RegExp(`^(${sources.join('|')})$`);
+  return (name) => pattern.test(name);
+}
+
+function soleName(globs: readonly string[] | undefined): string | undefined {
+  return globs?.length === 1 && !globs[0]?.includes('*') ? globs[0] : undefined;
+}
+
+function toSentence({ pointer, detail }: Violation): string {
+  return `${pointer || 'the file'} ${detail}`;
+}
+
+function unusable(sentences: readonly string[]): ConfigError {
+  return new ConfigError(sentences.map((sentence) => `TOKENS_FILE: ${sentence}`));
+}
