@@ -4,11 +4,14 @@ import { parse, stringify } from 'yaml';
 const RULES = '../prometheus/rules/gitops.rules.yml';
 const DATA_SOURCES = '../grafana/provisioning/datasources/gitops.yml';
 
-/** What `npm run generate` writes into k8s/components/monitoring: the text of each file by its name. */
-export function renderMonitoring(): Map<string, string> {
+type DataSource = { type: string; jsonData?: object; secureJsonData?: object };
+
+/** What `npm run generate` writes into k8s/components: the text of each file by its path in there. */
+export function renderComponents(): Map<string, string> {
   return new Map([
-    ['prometheusrule.yaml', renderPrometheusRule(read(RULES))],
-    ['datasource.yaml', renderDataSource(read(DATA_SOURCES))],
+    ['monitoring/prometheusrule.yaml', renderPrometheusRule(read(RULES))],
+    ['monitoring/datasource.yaml', renderDataSource(read(DATA_SOURCES))],
+    ['tokens/datasource.yaml', renderDataSource(read(DATA_SOURCES), withToken)],
   ]);
 }
 
@@ -27,22 +30,31 @@ ${rules.replaceAll(/^(?=.)/gm, '  ')}`;
  * The Infinity data source as a Secret for the sidecar of kube-prometheus-stack's Grafana. The sidecar looks in Grafana's own
  * namespace, where the Service answers to its bare name; the Prometheus data source is the stack's own.
  */
-function renderDataSource(provisioning: string): string {
+function renderDataSource(provisioning: string, change = (source: DataSource): DataSource => source): string {
   const { apiVersion, datasources } = parse(
     provisioning.replaceAll('${GITOPS_STATUS_URL}', 'http://gitops-status-server'),
   ) as {
     apiVersion: number;
-    datasources: { type: string }[];
+    datasources: DataSource[];
   };
   const infinity = datasources.filter(({ type }) => type === 'yesoreyeram-infinity-datasource');
   const secret = {
     apiVersion: 'v1',
     kind: 'Secret',
     metadata: { name: 'gitops-status-datasource', labels: { grafana_datasource: '1' } },
-    stringData: { 'gitops-status.yaml': stringify({ apiVersion, datasources: infinity }) },
+    stringData: { 'gitops-status.yaml': stringify({ apiVersion, datasources: infinity.map(change) }) },
   };
   return `# Made from grafana/provisioning/datasources/gitops.yml by \`npm run generate\`: edit that file.
 ${stringify(secret, { singleQuote: true })}`;
+}
+
+/** Grafana fills in the variable from its own environment. */
+function withToken(source: DataSource): DataSource {
+  return {
+    ...source,
+    jsonData: { ...source.jsonData, auth_method: 'bearerToken' },
+    secureJsonData: { bearerToken: '${GITOPS_STATUS_TOKEN}' },
+  };
 }
 
 function read(path: string): string {
@@ -50,6 +62,5 @@ function read(path: string): string {
 }
 
 if (import.meta.main) {
-  for (const [name, text] of renderMonitoring())
-    writeFileSync(new URL(`components/monitoring/${name}`, import.meta.url), text);
+  for (const [path, text] of renderComponents()) writeFileSync(new URL(`components/${path}`, import.meta.url), text);
 }

@@ -3,7 +3,7 @@ import { expect } from 'chai';
 import type { IConfigMap } from 'kubernetes-models/v1/ConfigMap';
 import type { IService } from 'kubernetes-models/v1/Service';
 import { parse } from 'yaml';
-import { renderMonitoring } from '../k8s/generate.ts';
+import { renderComponents } from '../k8s/generate.ts';
 import { buildManifests, findManifest, type Manifest, needKubectl } from './manifests.ts';
 
 describe('the Kubernetes manifests agree with Prometheus and Grafana', function () {
@@ -29,8 +29,8 @@ describe('the Kubernetes manifests agree with Prometheus and Grafana', function 
   });
 
   it('on what `npm run generate` makes of their files', async () => {
-    for (const [file, text] of renderMonitoring()) {
-      expect(await readFile(`k8s/components/monitoring/${file}`, 'utf8'), file).to.equal(text);
+    for (const [file, text] of renderComponents()) {
+      expect(await readFile(`k8s/components/${file}`, 'utf8'), file).to.equal(text);
     }
   });
 

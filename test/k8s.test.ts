@@ -5,7 +5,15 @@ import { join, resolve } from 'node:path';
 import { promisify } from 'node:util';
 import { expect } from 'chai';
 import { makeFolder } from './fixtures.ts';
-import { buildManifests, findManifest, type Manifest, needKubectl, OVERLAYS, RESTORE } from './manifests.ts';
+import {
+  buildManifests,
+  findManifest,
+  type Manifest,
+  needKubectl,
+  OVERLAYS,
+  RESTORE,
+  TOKENS_EXAMPLE,
+} from './manifests.ts';
 
 const run = promisify(execFile);
 
@@ -17,7 +25,7 @@ function findModel({ apiVersion, kind }: Manifest): string {
   return `${library}/${apiVersion}/${kind}`;
 }
 
-for (const source of [...OVERLAYS, RESTORE]) {
+for (const source of [...OVERLAYS, RESTORE, TOKENS_EXAMPLE]) {
   describe(`what is applied from ${source}`, function () {
     this.timeout(120_000);
     let manifests: Manifest[];

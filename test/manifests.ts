@@ -33,6 +33,9 @@ type Kinds = {
   StatefulSet: IStatefulSet;
 };
 
+/** The Secrets that access control needs, which are no part of an overlay. */
+export const TOKENS_EXAMPLE = 'k8s/tokens.example.yaml';
+
 /** A pod for the time of a restore, which is no part of an overlay. */
 export const RESTORE = 'k8s/restore.yaml';
 

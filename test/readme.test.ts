@@ -4,6 +4,7 @@ import { readFileSync } from 'node:fs';
 import { promisify } from 'node:util';
 import { expect } from 'chai';
 import { HELP } from '../src/config.ts';
+import { parseTokens } from '../src/tokens.ts';
 import { type Service, createClock, startService } from './fixtures.ts';
 
 const run = promisify(execFile);
@@ -41,6 +42,16 @@ describe('README', () => {
     expect(await type(matching ?? '')).to.deep.equal({ deleted: 1 });
     expect(await type(one ?? '')).to.equal(undefined);
     expect(service.fleet.size).to.equal(0);
+  });
+
+  it('shows a tokens file that the service takes, and how to make a token for it', async () => {
+    const [, file = ''] = /^```json\n(.*?)^```$/ms.exec(readme) ?? [];
+    const make = shellBlocks.find((text) => text.includes('sha256sum')) ?? '';
+    const made = async (): Promise<readonly string[]> => (await run('bash', ['-c', make])).stdout.split(/\s+/);
+    const [[ours = '', hash = ''], [theirs = '', otherHash = '']] = [await made(), await made()];
+    const text = file.replace('SHA256_OF_THE_TOKEN', hash).replace('SHA256_OF_ANOTHER', otherHash);
+    const { size, find } = parseTokens(text);
+    expect([size, find(ours)?.name, find(theirs)?.name]).to.deep.equal([2, 'woodpecker', 'grafana']);
   });
 
   it('and --help name the same settings', () => {

@@ -2,11 +2,13 @@ import { spawnSync } from 'node:child_process';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect } from 'chai';
-import { makeFolder, reportBody, reportOf } from '../fixtures.ts';
+import { makeFolder, reportBody, reportOf, sha256, tokensText } from '../fixtures.ts';
 import { type Service, isMissing, startMain, until } from '../process.ts';
 import { startDaemon } from './daemon.ts';
 
-describe('a real Prometheus', function () {
+const TOKEN = 'the-token-of-prometheus';
+
+describe('a real Prometheus, with a token,', function () {
   this.timeout(180_000);
 
   let folder: ReturnType<typeof makeFolder>;
@@ -16,7 +18,10 @@ describe('a real Prometheus', function () {
   before(async function () {
     if (isMissing('prometheus') || isMissing('promtool')) this.skip();
     folder = makeFolder();
-    service = await startMain({ DATA_DIR: join(folder.path, 'data') });
+    const tokensFile = join(folder.path, 'tokens.json');
+    const reader = { name: 'prometheus', sha256: sha256(TOKEN), scopes: ['read'] };
+    writeFileSync(tokensFile, tokensText([reader], ['report', 'delete']));
+    service = await startMain({ DATA_DIR: join(folder.path, 'data'), TOKENS_FILE: tokensFile });
     // the two payloads of the report contract, and one of now
     expect((await service.post(reportBody())).status).to.equal(201);
     expect((await service.post(reportOf([], { server: 'rsyslog-prod', last_check: minutesAgo(60) }))).status).to.equal(
@@ -59,7 +64,8 @@ describe('a real Prometheus', function () {
     // one of everything: a refused report, a deleted source, a file that differs on two servers
     await service.post({ server: 'rsyslog-lab', drift_count: 7 });
     await service.post(reportOf(['rsyslog.conf'], { server: 'rsyslog-dr' }));
-    const metrics = await (await fetch(`${service.url}/metrics`)).text();
+    const headers = { Authorization: `Bearer ${TOKEN}` };
+    const metrics = await (await fetch(`${service.url}/metrics`, { headers })).text();
     for (const name of ['gitops_last_rejected_timestamp_seconds', 'gitops_file_drifted_servers']) {
       expect(metrics).to.match(new RegExp(`^${name}\\{`, 'm'));
     }
@@ -86,6 +92,7 @@ async function startPrometheus(service: Service, path: string): Promise<Promethe
   - job_name: gitops
     scrape_interval: 1s
     scrape_timeout: 1s
+    authorization: { credentials: ${TOKEN} }
     static_configs: [{ targets: ['127.0.0.1:${service.port}'] }]
 `,
   );
