@@ -19,13 +19,13 @@ export function createAccess(tokens: (() => Tokens) | undefined, now: () => numb
   if (tokens === undefined) return { may: () => (_ctx, next) => next() };
   return {
     may: (scope) => (ctx, next) => {
-      ctx.state.token = admit(ctx.get('Authorization'), scope, tokens(), now());
+      admit(ctx, scope, tokens(), now());
       return next();
     },
   };
 }
 
-/** Who sent the request; undefined when that was not asked for, or anybody may. */
+/** Who sent the request, whether it was let in or not; undefined when that is not known, or was not asked for. */
 export function tokenOf(ctx: Context): Token | undefined {
   return ctx.state.token as Token | undefined;
 }
@@ -37,9 +37,10 @@ export function requireSource(ctx: Context, scope: Scope, { repo, server }: { re
   throw forbidden(`The token ${token.name} may not ${scope} server ${server} of repo ${repo}`, scope);
 }
 
-function admit(header: string, scope: Scope, { anonymous, find }: Tokens, now: number): Token | undefined {
+function admit(ctx: Context, scope: Scope, { anonymous, find }: Tokens, now: number): void {
+  const header = ctx.get('Authorization');
   if (header === '') {
-    if (anonymous.has(scope)) return undefined;
+    if (anonymous.has(scope)) return;
     throw unauthorized('A token is needed: send the header Authorization: Bearer TOKEN');
   }
   const [, sent] = /^Bearer +([!-~]+) *$/i.exec(header) ?? [];
@@ -47,8 +48,9 @@ function admit(header: string, scope: Scope, { anonymous, find }: Tokens, now: n
   const token = find(sent);
   // also where none is needed: whoever sends a token expects it to count
   if (token === undefined) throw unauthorized('The token is not known here', true);
+  ctx.state.token = token;
   if (token.expiresAt <= now) throw unauthorized(`The token ${token.name} expired at ${toIso(token.expiresAt)}`, true);
-  if (token.scopes.has(scope) || anonymous.has(scope)) return token;
+  if (token.scopes.has(scope) || anonymous.has(scope)) return;
   throw forbidden(`The token ${token.name} may ${[...token.scopes].join(' and ')}, but not ${scope}`, scope);
 }
 

@@ -64,7 +64,9 @@ export function createBoundary({ metrics, log, newRequestId, isStopping }: Bound
     metrics.reportRejected(reason);
     // where, not what: values of the body stay out of the log
     const broken = problem.errors && [...new Set(problem.errors.map(({ pointer }) => pointer))].slice(0, 5);
-    const refused = { ...line, result: 'rejected', reason, broken };
+    // the only trace of a job whose token is not known
+    const address = reason === 'unauthorized' ? ctx.ip : undefined;
+    const refused = { ...line, result: 'rejected', reason, broken, client_address: address };
     if (problem.status < 500) log.warn(refused, 'report');
     else log.error({ ...refused, err: problem.cause }, 'report');
   }

@@ -205,12 +205,24 @@ describe('with access control, the service', () => {
       await post('ci', reportBody());
       await post('ci', reportBody({ repo: 'web' }));
       await send('DELETE', '/api/status/rsyslog/rsyslog-lab', bearer('cleaner'));
+      await post('grafana', reportBody());
+      service.clock.advance(60_000);
+      await post('old', reportBody());
       const names = service.log.map(({ msg, status, token }) => [msg, status, token]);
       expect(names).to.deep.include.members([
         ['report', 200, 'ci-rsyslog'],
         ['report', 403, 'ci-rsyslog'],
+        ['report', 403, 'grafana'],
+        ['report', 401, 'last-year'],
         ['request', 204, 'cleaner'],
       ]);
+    });
+
+    it('in the log, by address, where the token is not known', async () => {
+      await post('wrong', reportBody());
+      const line = service.log.find(({ status }) => status === 401);
+      expect(line).to.include({ reason: 'unauthorized', client_address: '127.0.0.1' });
+      expect(line).to.not.have.property('token');
     });
 
     it('but never the token, right or wrong', async () => {
