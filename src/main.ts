@@ -49,6 +49,11 @@ async function run(config: Config): Promise<void> {
   const startedAt = performance.now();
   const now = Date.now;
   let isStopping = false;
+  // until it listens nothing is under way, and what is on disk is whole
+  let close = async (): Promise<void> => {};
+  // before anything that takes time: for process 1 of a container a signal that nobody handles is lost
+  process.on('SIGTERM', stop);
+  process.on('SIGINT', stop);
 
   const tokens = config.tokensFile === undefined ? undefined : openTokens(config.tokensFile);
   const store = await openSqlite(config.dataDir);
@@ -96,8 +101,14 @@ async function run(config: Config): Promise<void> {
   log.info({ port: server.port, version, node: process.version }, `listening on ${server.url}`);
   log.flush();
 
-  process.on('SIGTERM', stop);
-  process.on('SIGINT', stop);
+  close = async () => {
+    events.close();
+    await server.close();
+    housekeeping.stop();
+    watching?.stop();
+    await fleet.drain();
+    await store.close();
+  };
 
   function tokensChanged(changed: Tokens | ConfigError): void {
     const isUsable = !(changed instanceof ConfigError);
@@ -119,17 +130,7 @@ async function run(config: Config): Promise<void> {
     isStopping = true;
     log.info({ signal }, 'stopping');
     setTimeout(() => finish(1, 'stopped before everything had finished'), STOP_TIMEOUT_MS).unref();
-    void close();
-  }
-
-  async function close(): Promise<void> {
-    events.close();
-    await server.close();
-    housekeeping.stop();
-    watching?.stop();
-    await fleet.drain();
-    await store.close();
-    finish(0, 'stopped');
+    void close().then(() => finish(0, 'stopped'));
   }
 
   function finish(code: number, message: string): void {

@@ -38,7 +38,7 @@ export async function runMain(env: Record<string, string>, args: readonly string
 
 /** Starts `src/main.ts` on a free port and resolves when it says that it listens. */
 export async function startMain(env: Record<string, string>): Promise<Service> {
-  const { child, ended, output } = spawnMain({ HOST: '127.0.0.1', PORT: '0', ...env }, []);
+  const { child, ended, output } = spawnMain({ HOST: '127.0.0.1', PORT: '0', ...env });
   const url = await until(async () => {
     if (child.exitCode !== null) throw new Error(`it has stopped:\n${output()}`);
     return /listening on (https?:\/\/[^"\s]+)/.exec(output())?.[1];
@@ -80,9 +80,10 @@ export async function until<T>(ask: () => T | undefined | Promise<T | undefined>
   }
 }
 
-function spawnMain(
+/** Starts `src/main.ts` and does not wait for anything. */
+export function spawnMain(
   env: Record<string, string>,
-  args: readonly string[],
+  args: readonly string[] = [],
 ): { child: ChildProcess; ended: Promise<Ended>; output: () => string } {
   const child = spawn(process.execPath, [MAIN, ...args], {
     env: { ...process.env, ...env },

@@ -1,10 +1,13 @@
+import { execFileSync } from 'node:child_process';
 import { once } from 'node:events';
+import { open } from 'node:fs/promises';
 import { type ClientRequest, type IncomingMessage, request } from 'node:http';
 import { connect } from 'node:net';
+import { join } from 'node:path';
 import { expect } from 'chai';
-import { makeFolder, reportBody } from './fixtures.ts';
+import { makeFolder, reportBody, sha256, tokensText } from './fixtures.ts';
 import { startLoad } from './load.ts';
-import { type Service, startMain, until } from './process.ts';
+import { type Service, spawnMain, startMain, until } from './process.ts';
 
 describe('stopping the process', function () {
   this.timeout(120_000);
@@ -61,6 +64,20 @@ describe('stopping the process', function () {
     service.signal('SIGTERM');
     await ended;
     expect((await service.ended).code).to.equal(0);
+  });
+
+  it('ends with 0 while it still starts, and then never listens', async () => {
+    const file = join(folder.path, 'tokens.json');
+    execFileSync('mkfifo', [file]);
+    const starting = spawnMain({ DATA_DIR: join(folder.path, 'other'), PORT: '0', TOKENS_FILE: file });
+    // from now on it waits for what is in the file
+    const tokens = await open(file, 'w');
+    starting.child.kill('SIGTERM');
+    await tokens.writeFile(tokensText([{ name: 'ci', sha256: sha256('ci'), scopes: ['report'] }]));
+    await tokens.close();
+    const { code, output } = await starting.ended;
+    expect(code).to.equal(0);
+    expect(output).to.contain('stopping').and.not.contain('listening');
   });
 
   it('ends at once on a second signal', async () => {
