@@ -47,6 +47,15 @@ describe('the Kubernetes manifests agree', function () {
       const { PUBLIC_URL, TOKENS_FILE: _, ...base } = settings;
       for (const name of Object.keys(settings)) expect(HELP).to.match(new RegExp(`^  ${name} `, 'm'));
       expect(parseConfig(base)).to.deep.equal(parseConfig({}));
+      // that a default holds is no reason not to see it
+      expect(Object.keys(base)).to.have.members([
+        'STALE_AFTER',
+        'EXPIRE_AFTER',
+        'HISTORY_RETENTION',
+        'MAX_BODY_BYTES',
+        'MAX_SOURCES',
+        'LOG_LEVEL',
+      ]);
       expect(parseConfig({ ...base, PUBLIC_URL }).publicUrl).to.equal(PUBLIC_URL);
     });
 
@@ -54,16 +63,34 @@ describe('the Kubernetes manifests agree', function () {
       expect(container.ports).to.deep.equal([{ name: 'http', containerPort: parseConfig({}).port }]);
     });
 
-    it('on the paths of the probes', async () => {
+    it('on the probes: alive while it answers, ready while a report would be stored', async () => {
       const running = await startService();
       try {
-        for (const probe of [container.startupProbe, container.livenessProbe, container.readinessProbe]) {
-          const path = probe?.httpGet?.path ?? '';
+        for (const [probe, path] of [
+          [container.startupProbe, '/healthz'],
+          [container.livenessProbe, '/healthz'],
+          [container.readinessProbe, '/readyz'],
+        ] as const) {
+          expect(probe?.httpGet).to.deep.equal({ path, port: container.ports?.[0]?.name });
           expect((await running.request(path)).status, path).to.equal(200);
         }
       } finally {
         await running.stop();
       }
+    });
+
+    it('on one process with one volume, which outlives it', () => {
+      const { replicas, volumeClaimTemplates, persistentVolumeClaimRetentionPolicy } = statefulSet.spec ?? {};
+      expect(replicas).to.equal(1);
+      expect(volumeClaimTemplates?.map(({ spec }) => spec?.accessModes)).to.deep.equal([['ReadWriteOnce']]);
+      expect(persistentVolumeClaimRetentionPolicy).to.deep.equal({ whenDeleted: 'Retain', whenScaled: 'Retain' });
+    });
+
+    it('on needing nothing of the cluster: no token, no environment of other services', () => {
+      const account = findManifest(manifests, 'ServiceAccount');
+      expect(pod.serviceAccountName).to.equal(account.metadata.name);
+      expect(account.automountServiceAccountToken).to.equal(false);
+      expect(pod.enableServiceLinks).to.equal(false);
     });
 
     it('on the version', async () => {
@@ -102,6 +129,8 @@ describe('the Kubernetes manifests agree', function () {
       expect([service.metadata.name, service.metadata.namespace]).to.deep.equal([NAME, 'observability-stack']);
       expect(service.spec?.ports?.map(({ port, targetPort }) => [port, targetPort])).to.deep.equal([[80, 'http']]);
       expect(statefulSet.spec?.serviceName).to.equal(service.metadata.name);
+      // a service that is not ready says why
+      expect(service.spec?.publishNotReadyAddresses).to.equal(true);
     });
 
     it('on the labels by which they find each other', () => {
@@ -131,27 +160,46 @@ describe('the Kubernetes manifests agree', function () {
       ]);
     });
 
+    it('on who may go out: nobody; and each policy is in force', () => {
+      const policies = manifests.filter((it) => it.kind === 'NetworkPolicy') as (INetworkPolicy & Manifest)[];
+      expect(policies.map(({ metadata, spec }) => [metadata.name, spec?.policyTypes, spec?.egress])).to.deep.equal([
+        [NAME, ['Ingress', 'Egress'], []],
+        [`${NAME}-ingress`, ['Ingress'], undefined],
+      ]);
+    });
+
     it('on the host under which users reach it, and on how large a report may be', () => {
       const { metadata, spec } = findManifest(manifests, 'Ingress');
-      const host = new URL(settings.PUBLIC_URL ?? '').host;
-      expect(spec?.rules?.map((rule) => rule.host)).to.deep.equal([host]);
-      expect(spec?.tls?.flatMap((tls) => tls.hosts)).to.deep.equal([host]);
-      expect(spec?.rules?.[0]?.http?.paths[0]?.backend.service).to.deep.equal({
-        name: service.metadata.name,
-        port: { name: 'http' },
+      const host = new URL(settings.PUBLIC_URL ?? '').hostname;
+      expect(spec?.tls).to.deep.equal([{ hosts: [host], secretName: `${NAME}-tls` }]);
+      const backend = { service: { name: service.metadata.name, port: { name: 'http' } } };
+      expect(spec?.rules).to.deep.equal([{ host, http: { paths: [{ path: '/', pathType: 'Prefix', backend }] } }]);
+      expect(metadata?.annotations).to.deep.equal({
+        'nginx.ingress.kubernetes.io/proxy-body-size': `${Number(settings.MAX_BODY_BYTES) / 1024 ** 2}m`,
+        // a stream of events has a comment every 15 s, but only a change writes more
+        'nginx.ingress.kubernetes.io/proxy-read-timeout': '3600',
       });
-      const annotations = metadata?.annotations ?? {};
-      expect(annotations['nginx.ingress.kubernetes.io/proxy-body-size']).to.equal(
-        `${Number(settings.MAX_BODY_BYTES) / 1024 ** 2}m`,
-      );
     });
 
     it('on what a restore needs: the image, the user and the volume of the service', async () => {
-      const restore = findManifest(await buildManifests(RESTORE), 'Pod').spec as IPodSpec;
+      const { metadata, spec } = findManifest(await buildManifests(RESTORE), 'Pod');
+      const restore = spec as IPodSpec;
+      // nothing is to be sent there
+      expect(metadata.labels).to.equal(undefined);
       expect(restore.securityContext).to.deep.equal(pod.securityContext);
       expect(restore.containers[0]).to.include({ image: container.image });
       expect(container.volumeMounts).to.deep.include.members(restore.containers[0]?.volumeMounts ?? []);
       expect(restore.volumes?.[0]?.persistentVolumeClaim).to.deep.equal({ claimName: `data-${NAME}-0` });
+    });
+
+    it('with k8s/README.md on what it asks for', async () => {
+      const readme = (await readFile('k8s/README.md', 'utf8')).replaceAll(/\s+/g, ' ');
+      const [, cpu, memory, limit] = /requests \((\w+), (\w+)\).*memory limit \((\w+)\)/.exec(readme) ?? [];
+      expect(container.resources).to.deep.equal({ requests: { cpu, memory }, limits: { memory: limit } });
+      const [, gibibytes] = /the volume \((\d+) GiB\)/.exec(readme) ?? [];
+      expect(statefulSet.spec?.volumeClaimTemplates?.[0]?.spec?.resources?.requests).to.deep.equal({
+        storage: `${gibibytes}Gi`,
+      });
     });
 
     it('on a stop: the pod gets more time than the service takes', () => {

@@ -28,6 +28,13 @@ describe('the Kubernetes manifests agree with Prometheus and Grafana', function 
     ]);
   });
 
+  it('on the instance of a series: the pod, so that it outlives a restart', () => {
+    const [endpoint] = findManifest(manifests, 'ServiceMonitor').spec.endpoints;
+    expect(endpoint?.relabelings).to.deep.equal([
+      { sourceLabels: ['__meta_kubernetes_pod_name'], targetLabel: 'instance' },
+    ]);
+  });
+
   it('on what `npm run generate` makes of their files', async () => {
     for (const [file, text] of renderComponents()) {
       expect(await readFile(`k8s/components/${file}`, 'utf8'), file).to.equal(text);

@@ -1,19 +1,10 @@
 import { execFile } from 'node:child_process';
-import { existsSync } from 'node:fs';
-import { cp, mkdir, readFile, symlink, writeFile } from 'node:fs/promises';
+import { symlink, writeFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { promisify } from 'node:util';
 import { expect } from 'chai';
 import { makeFolder } from './fixtures.ts';
-import {
-  buildManifests,
-  findManifest,
-  type Manifest,
-  needKubectl,
-  OVERLAYS,
-  RESTORE,
-  TOKENS_EXAMPLE,
-} from './manifests.ts';
+import { buildManifests, type Manifest, needKubectl, OVERLAYS, RESTORE, TOKENS_EXAMPLE } from './manifests.ts';
 
 const run = promisify(execFile);
 
@@ -51,10 +42,14 @@ for (const source of [...OVERLAYS, RESTORE, TOKENS_EXAMPLE]) {
         await symlink(resolve('node_modules'), join(folder, 'node_modules'));
         await writeFile(join(folder, 'manifests.ts'), manifests.map(toTypedLiteral).join('\n'));
         await writeFile(join(folder, 'tsconfig.json'), TSCONFIG);
-        const { stdout } = await run('node_modules/.bin/tsc', ['--project', folder]).catch(
-          (error: { stdout: string }) => error,
+        // it exits with 2 where it found something, and then says what
+        const found = await run('node_modules/.bin/tsc', ['--project', folder]).catch(
+          (error: Error & { code: unknown; stdout: string }) => {
+            if (error.code !== 2) throw error;
+            return error;
+          },
         );
-        expect(stdout).to.equal('');
+        expect(found.stdout).to.equal('');
       } finally {
         remove();
       }
@@ -103,40 +98,3 @@ const TSCONFIG = JSON.stringify({
 function toTypedLiteral(manifest: Manifest, index: number): string {
   return `export const object${index}: import('${findModel(manifest)}').I${manifest.kind} = ${JSON.stringify(manifest, null, 2)};`;
 }
-
-describe('k8s/README.md', function () {
-  this.timeout(120_000);
-  let text: string;
-
-  before(async () => {
-    text = await readFile('k8s/README.md', 'utf8');
-  });
-
-  it('has the one command that installs', () => {
-    expect(text).to.match(/^kubectl apply -k k8s\/overlays\/observability-stack$/m);
-  });
-
-  it('names no file or folder of this repository that does not exist', () => {
-    const paths = [...text.matchAll(/\b(?:k8s|src)\/[\w./-]*\w/g)].map(([path]) => path);
-    expect(paths).to.include('k8s/restore.yaml');
-    expect(paths.filter((path) => !existsSync(path))).to.deep.equal([]);
-  });
-
-  it('shows an overlay that can be built', async function () {
-    needKubectl(this);
-    const [, overlay = ''] = /```yaml\n(apiVersion: kustomize[^]*?)```/.exec(text) ?? [];
-    const { path, remove } = makeFolder();
-    try {
-      await cp('k8s', join(path, 'k8s'), { recursive: true });
-      await cp('grafana', join(path, 'grafana'), { recursive: true });
-      await mkdir(join(path, 'k8s/overlays/mine'));
-      await writeFile(join(path, 'k8s/overlays/mine/kustomization.yaml'), overlay);
-      const manifests = await buildManifests(join(path, 'k8s/overlays/mine'));
-      const { template, volumeClaimTemplates } = findManifest(manifests, 'StatefulSet').spec ?? {};
-      expect(template?.spec?.containers[0]?.image).to.equal('registry.example.com/gitops-status-server:0.1.0');
-      expect(volumeClaimTemplates?.[0]?.spec?.storageClassName).to.equal('fast-ssd');
-    } finally {
-      remove();
-    }
-  });
-});

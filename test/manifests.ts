@@ -1,4 +1,5 @@
 import { execFile } from 'node:child_process';
+import { readdirSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { promisify } from 'node:util';
 import type { IPrometheusRule } from '@kubernetes-models/prometheus-operator/monitoring.coreos.com/v1/PrometheusRule';
@@ -9,6 +10,7 @@ import type { IConfigMap } from 'kubernetes-models/v1/ConfigMap';
 import type { IPod } from 'kubernetes-models/v1/Pod';
 import type { ISecret } from 'kubernetes-models/v1/Secret';
 import type { IService } from 'kubernetes-models/v1/Service';
+import type { IServiceAccount } from 'kubernetes-models/v1/ServiceAccount';
 import { parseAllDocuments } from 'yaml';
 import { isMissing } from './process.ts';
 
@@ -29,6 +31,7 @@ type Kinds = {
   PrometheusRule: IPrometheusRule;
   Secret: ISecret;
   Service: IService;
+  ServiceAccount: IServiceAccount;
   ServiceMonitor: IServiceMonitor;
   StatefulSet: IStatefulSet;
 };
@@ -40,7 +43,7 @@ export const TOKENS_EXAMPLE = 'k8s/tokens.example.yaml';
 export const RESTORE = 'k8s/restore.yaml';
 
 /** Every folder that a user may apply, and the base alone. */
-export const OVERLAYS = ['k8s/base', 'k8s/overlays/observability-stack', 'k8s/overlays/public'];
+export const OVERLAYS = ['k8s/base', ...readdirSync('k8s/overlays').map((name) => `k8s/overlays/${name}`)];
 
 /** For `before`: without kubectl the suite skips itself on a developer's machine, and fails in CI. */
 export function needKubectl(suite: Mocha.Context): void {
