@@ -51,9 +51,8 @@ async function run(config: Config): Promise<void> {
   let isStopping = false;
   // until it listens nothing is under way, and what is on disk is whole
   let close = async (): Promise<void> => {};
-  // before anything that takes time: for process 1 of a container a signal that nobody handles is lost
-  process.on('SIGTERM', stop);
-  process.on('SIGINT', stop);
+  // before anything that takes time, and in the place of `process-one.ts`
+  for (const signal of ['SIGTERM', 'SIGINT']) process.removeAllListeners(signal).on(signal, stop);
 
   const tokens = config.tokensFile === undefined ? undefined : openTokens(config.tokensFile);
   const store = await openSqlite(config.dataDir);

@@ -2,6 +2,7 @@ import { execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync } from 'node:fs';
 import { chown, mkdtemp, readFile, readdir } from 'node:fs/promises';
+import { type IncomingMessage, request } from 'node:http';
 import { createServer } from 'node:net';
 import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
@@ -97,6 +98,31 @@ describe('the image, built from the Dockerfile', function () {
     }
   });
 
+  it('lets a report in flight finish when it is stopped', async () => {
+    const container = await startContainer(folder, config, await makeVolume(folder, config));
+    const body = JSON.stringify(reportBody());
+    const headers = { 'Content-Type': 'application/json', 'Content-Length': body.length, Expect: '100-continue' };
+    const post = request(`${container.url}/api/status`, { method: 'POST', headers });
+    post.write(body.slice(0, 10));
+    await once(post, 'continue');
+    const stopped = container.stop();
+    await sleep(200);
+    post.end(body.slice(10));
+    const [answer] = (await once(post, 'response')) as [IncomingMessage];
+    expect(answer.statusCode).to.equal(201);
+    expect(await stopped).to.deep.equal({ code: 0, signal: null });
+  });
+
+  it('ends with 0 when it is stopped before its program has been loaded', async () => {
+    const beforeMain = config.Entrypoint.slice(0, -1);
+    expect([...beforeMain, 'src/main.ts']).to.deep.equal(config.Entrypoint);
+    const forever = ['--eval', 'setInterval(() => {}, 1000); console.log("loading")'];
+    const data = await makeVolume(folder, config);
+    const container = launch(enter(config, join(folder, 'rootfs'), data, {}, [...beforeMain, ...forever]));
+    while (!container.output().includes('loading')) await sleep(20);
+    expect(await container.signal(config.StopSignal)).to.deep.equal({ code: 0, signal: null });
+  });
+
   it('runs as pid 1, without root, capabilities or the chance to gain any', async () => {
     const container = await startContainer(folder, config, await makeVolume(folder, config));
     try {
@@ -168,12 +194,7 @@ async function startContainer(folder: string, config: ImageConfig, data: string,
   const url = `http://127.0.0.1:${port}`;
   const root = join(folder, 'rootfs');
   const inside = (command: string[]) => enter(config, root, data, { PORT: String(port), ...env }, command);
-
-  const unshare = spawn('unshare', inside(config.Entrypoint), { stdio: ['ignore', 'pipe', 'pipe'] });
-  let output = '';
-  for (const stream of [unshare.stdout, unshare.stderr])
-    stream.on('data', (chunk: Buffer) => (output += chunk.toString()));
-  const exited = once(unshare, 'exit') as Promise<[number | null, NodeJS.Signals | null]>;
+  const { unshare, output, pid, signal } = launch(inside(config.Entrypoint));
 
   for (const deadline = Date.now() + 60_000; ; await sleep(100)) {
     const ready = await fetch(`${url}/readyz`).then(
@@ -183,16 +204,14 @@ async function startContainer(folder: string, config: ImageConfig, data: string,
     if (ready) break;
     if (unshare.exitCode !== null || Date.now() > deadline) {
       unshare.kill('SIGKILL');
-      throw new Error(`the container did not become ready:\n${output}`);
+      throw new Error(`the container did not become ready:\n${output()}`);
     }
   }
-  // unshare waits for its one child, the process that is pid 1 inside
-  const pid = Number(await readFile(`/proc/${unshare.pid}/task/${unshare.pid}/children`, 'utf8'));
 
   return {
     url,
-    pid,
-    output: () => output,
+    pid: await pid(),
+    output,
     post: (report: object) =>
       fetch(`${url}/api/status`, {
         method: 'POST',
@@ -204,8 +223,25 @@ async function startContainer(folder: string, config: ImageConfig, data: string,
       const [code] = (await once(child, 'exit')) as [number | null];
       return { code };
     },
-    async stop() {
-      process.kill(pid, config.StopSignal);
+    stop: () => signal(config.StopSignal),
+  };
+}
+
+/** @param args of unshare(1), which waits for its one child, the process that is pid 1 inside */
+function launch(args: string[]) {
+  const unshare = spawn('unshare', args, { stdio: ['ignore', 'pipe', 'pipe'] });
+  let output = '';
+  for (const stream of [unshare.stdout, unshare.stderr])
+    stream.on('data', (chunk: Buffer) => (output += chunk.toString()));
+  const exited = once(unshare, 'exit') as Promise<[number | null, NodeJS.Signals | null]>;
+  const pid = async () => Number(await readFile(`/proc/${unshare.pid}/task/${unshare.pid}/children`, 'utf8'));
+
+  return {
+    unshare,
+    output: () => output,
+    pid,
+    async signal(name: string) {
+      process.kill(await pid(), name);
       const [code, signal] = await exited;
       return { code, signal };
     },
