@@ -1,5 +1,5 @@
 import { existsSync } from 'node:fs';
-import { open, rename, rm } from 'node:fs/promises';
+import { open, realpath, rename, rm, stat } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
 import { backup, DatabaseSync } from 'node:sqlite';
 import { parseArgs } from 'node:util';
@@ -16,8 +16,15 @@ if (import.meta.main) await main();
 
 async function main(): Promise<void> {
   try {
-    const { positionals } = parseArgs({ allowPositionals: true });
+    const { positionals, values } = parseArgs({
+      allowPositionals: true,
+      options: { help: { type: 'boolean', short: 'h' } },
+    });
     const [file] = positionals;
+    if (values.help) {
+      process.stdout.write(`${USAGE}\n`);
+      return;
+    }
     if (file === undefined || positionals.length > 1) exit(2, USAGE);
     const { sources, bytes } = await backUp(parseConfig(process.env).dataDir, resolve(file));
     process.stdout.write(`${resolve(file)}: ${sources} sources, ${bytes} bytes\n`);
@@ -36,16 +43,15 @@ async function main(): Promise<void> {
 async function backUp(dataDir: string, file: string): Promise<{ sources: number; bytes: number }> {
   const database = join(dataDir, 'gitops-status.db');
   if (!existsSync(database)) throw new Error(`there is no ${database}. Is DATA_DIR the service's?`);
-  if (dirname(file) === dataDir && OWN_FILES.test(basename(file))) {
-    throw new Error(`${file} belongs to the service. Give the copy another name`);
-  }
   const unfinished = `${file}.unfinished`;
   const folder = await open(dirname(file)).catch((error: Error) => {
     throw new Error(`the folder of ${file} cannot be used (${error.message})`, { cause: error });
   });
   const source = new DatabaseSync(database, { readOnly: true });
   try {
-    await rm(unfinished, { force: true });
+    await requireOther(file, dataDir);
+    // made here, so that an error says more than SQLite's, which leaves out the name
+    await (await open(unfinished, 'w')).close();
     await backup(source, unfinished, { rate: ALL_PAGES });
     const sources = check(unfinished);
     const bytes = await sync(unfinished);
@@ -59,6 +65,16 @@ async function backUp(dataDir: string, file: string): Promise<{ sources: number;
     source.close();
     await folder.close();
   }
+}
+
+/** Throws where the file is there for something else. */
+async function requireOther(file: string, dataDir: string): Promise<void> {
+  // a folder may have several names
+  if ((await realpath(dirname(file))) === (await realpath(dataDir)) && OWN_FILES.test(basename(file))) {
+    throw new Error(`${file} belongs to the service. Give the copy another name`);
+  }
+  const found = await stat(file).catch(() => undefined);
+  if (found?.isDirectory()) throw new Error(`${file} is a folder. Name a file in it`);
 }
 
 /** Reads the whole copy, throws where it is damaged, and returns how many sources are in it. */

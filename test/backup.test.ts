@@ -1,6 +1,7 @@
 import { execFile } from 'node:child_process';
-import { copyFile, mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
+import { copyFile, mkdir, open, readdir, readFile, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { DatabaseSync } from 'node:sqlite';
 import { promisify } from 'node:util';
 import { expect } from 'chai';
 import { makeFolder } from './fixtures.ts';
@@ -25,6 +26,8 @@ describe('npm run backup', function () {
   afterEach(() => folder.remove());
 
   it('makes, of a service under load, a copy that holds every report acknowledged before it began', async () => {
+    await makeDatabase(dataDir);
+    addHistory(dataDir, 100_000);
     const service = await startMain({ DATA_DIR: dataDir });
     const load = startLoad(service.url, { connections: 8, sources: 200 });
     let before = new Map<string, { acknowledged: number }>();
@@ -67,6 +70,18 @@ describe('npm run backup', function () {
     expect(await readFile(copy, 'utf8')).to.equal('the earlier copy');
   });
 
+  it('leaves the earlier copy as it was when only a page somewhere inside is damaged', async () => {
+    await makeDatabase(dataDir);
+    addHistory(dataDir, 1000);
+    const file = await open(join(dataDir, 'gitops-status.db'), 'r+');
+    await file.write('\u00ff'.repeat(100), (await file.stat()).size - 4096);
+    await file.close();
+    await writeFile(copy, 'the earlier copy');
+    expect(await failure(dataDir, copy)).to.match(/^1: .*no backup was made: the copy is damaged/);
+    expect(await readdir(join(folder.path, 'copies'))).to.deep.equal(['copy.db']);
+    expect(await readFile(copy, 'utf8')).to.equal('the earlier copy');
+  });
+
   it('says so when DATA_DIR holds no database', async () => {
     expect(await failure(dataDir, copy)).to.match(
       /^1: .*there is no .*gitops-status\.db\. Is DATA_DIR the service's\?/,
@@ -85,10 +100,23 @@ describe('npm run backup', function () {
     for (const file of ['gitops-status.db', 'gitops-status.db-wal', 'lock.db']) {
       expect(await failure(dataDir, join(dataDir, file))).to.match(/^1: .* belongs to the service/);
     }
+    const link = join(folder.path, 'link');
+    await symlink(dataDir, link);
+    expect(await failure(dataDir, join(link, 'gitops-status.db'))).to.match(/^1: .* belongs to the service/);
+  });
+
+  it('says so when the file is a folder, or cannot be written', async () => {
+    await makeDatabase(dataDir);
+    expect(await failure(dataDir, folder.path)).to.match(/^1: .* is a folder\. Name a file in it/);
+    // there, and writable for nobody, root included
+    expect(await failure(dataDir, '/proc/copy.db')).to.match(
+      /^1: .*no backup was made: .*'\/proc\/copy\.db\.unfinished'/,
+    );
   });
 
   it('explains itself when it is called without a file', async () => {
     expect(await failure(dataDir)).to.match(/^2: .*usage: npm run backup -- FILE/);
+    expect(await backUp(dataDir, '--help')).to.match(/^usage: npm run backup -- FILE/);
   });
 });
 
@@ -120,6 +148,14 @@ async function restore(copy: string, folder: string): Promise<Record<string, unk
   } finally {
     await service.kill();
   }
+}
+
+/** So many drifts that are over, about 60 bytes each. */
+function addHistory(dataDir: string, drifts: number): void {
+  const db = new DatabaseSync(join(dataDir, 'gitops-status.db'));
+  db.exec(`WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT ${drifts})
+    INSERT INTO drifts SELECT i, 'etc/some/file', 1, i, i + 1 FROM n; PRAGMA wal_checkpoint(TRUNCATE)`);
+  db.close();
 }
 
 async function makeDatabase(dataDir: string): Promise<void> {

@@ -1,4 +1,13 @@
-import { copyFileSync, existsSync, readFileSync, readdirSync, renameSync, truncateSync, writeFileSync } from 'node:fs';
+import {
+  copyFileSync,
+  existsSync,
+  readFileSync,
+  readdirSync,
+  renameSync,
+  statSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { expect } from 'chai';
@@ -28,6 +37,28 @@ describe('sqlite', () => {
   it('has its write-ahead log in the database when it is closed', async () => {
     await fill(folder.path, 10);
     expect(existsSync(`${file}-wal`)).to.equal(false);
+  });
+
+  it('cuts its write-ahead log back after a long read has made it grow', async () => {
+    const store = await openSqlite(folder.path);
+    const logBytes = (): number => statSync(`${file}-wal`).size;
+    const diffs = { a: 'x'.repeat(16_000) };
+    let servers = 0;
+    const commitMuch = async (): Promise<void> => {
+      await store.commit(Array.from({ length: 500 }, () => ({ ...firstReport(`s${(servers += 1)}`), diffs })));
+    };
+    const reader = new DatabaseSync(file, { readOnly: true });
+    try {
+      reader.exec('BEGIN; SELECT count(*) FROM sources');
+      while (logBytes() < 50_000_000) await commitMuch();
+      reader.exec('COMMIT');
+      // one copies the log, the next begins it anew
+      for (let i = 0; i < 2; i += 1) await commitMuch();
+      expect(logBytes()).to.be.below(40_000_000);
+    } finally {
+      reader.close();
+      await store.close();
+    }
   });
 
   it('finds every commit after the process was killed', async () => {

@@ -17,11 +17,13 @@ import { serve } from './worker.ts';
 const PROBE_BYTES = 16_384;
 /** Pages in the write-ahead log before they are copied into the database: copied less often, a page changed again costs once. */
 const CHECKPOINT_PAGES = 4000;
+/** To what the log is cut back after a long read has kept it from being copied. Usually it stays below. */
+const MAX_LOG_BYTES = 33_554_432;
 
 const db = new DatabaseSync(workerData as string);
 // A commit returns when fsync has (synchronous=FULL); readers see the state before it meanwhile (WAL).
 db.exec(`PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA busy_timeout = 5000;
-  PRAGMA wal_autocheckpoint = ${CHECKPOINT_PAGES}; PRAGMA temp_store = MEMORY; PRAGMA cache_size = -16384`);
+  PRAGMA wal_autocheckpoint = ${CHECKPOINT_PAGES}; PRAGMA journal_size_limit = ${MAX_LOG_BYTES}; PRAGMA temp_store = MEMORY; PRAGMA cache_size = -16384`);
 migrate(db);
 
 const insertSource =
