@@ -3,11 +3,11 @@ import { toIso } from './instant.ts';
 import { Problem } from './problem.ts';
 import type { Scope, Token, Tokens } from './tokens.ts';
 
-/** Whether a request may do what it asks for. */
-export type Access = {
-  /** Goes before what a route does. @throws {Problem} 401 without a valid token, 403 when the token is for other things (RFC 6750) */
-  may(scope: Scope): Middleware;
-};
+/**
+ * Goes before what a route does, and lets through whoever may do it.
+ * @throws {Problem} 401 without a valid token, 403 when the token is for other things (RFC 6750)
+ */
+export type May = (scope: Scope) => Middleware;
 
 const CHALLENGE = 'Bearer realm="gitops-status-server"';
 
@@ -15,13 +15,11 @@ const CHALLENGE = 'Bearer realm="gitops-status-server"';
  * @param tokens what may be done by whom, asked anew for each request; undefined: access control is off, and all may do all
  * @param now milliseconds since the epoch
  */
-export function createAccess(tokens: (() => Tokens) | undefined, now: () => number): Access {
-  if (tokens === undefined) return { may: () => (_ctx, next) => next() };
-  return {
-    may: (scope) => (ctx, next) => {
-      admit(ctx, scope, tokens(), now());
-      return next();
-    },
+export function createMay(tokens: (() => Tokens) | undefined, now: () => number): May {
+  if (tokens === undefined) return () => (_ctx, next) => next();
+  return (scope) => (ctx, next) => {
+    admit(ctx, scope, tokens(), now());
+    return next();
   };
 }
 
@@ -30,11 +28,16 @@ export function tokenOf(ctx: Context): Token | undefined {
   return ctx.state.token as Token | undefined;
 }
 
-/** @throws {Problem} 403 when the request's token is not for this source */
-export function requireSource(ctx: Context, scope: Scope, { repo, server }: { repo: string; server: string }): void {
+/** Whether the limits of the request's token, if it has one and needs it for this, leave the source to it. */
+export function isForSource(ctx: Context, scope: Scope, { repo, server }: { repo: string; server: string }): boolean {
   const token = tokenOf(ctx);
-  if (token === undefined || token.isFor(repo, server)) return;
-  throw forbidden(`The token ${token.name} may not ${scope} server ${server} of repo ${repo}`, scope);
+  return token === undefined || !token.scopes.has(scope) || token.isFor(repo, server);
+}
+
+/** @throws {Problem} 403 unless {@link isForSource} */
+export function requireSource(ctx: Context, scope: Scope, source: { repo: string; server: string }): void {
+  if (isForSource(ctx, scope, source)) return;
+  throw forbidden(`The token ${tokenOf(ctx)?.name} may not ${scope} server ${source.server} of repo ${source.repo}`);
 }
 
 function admit(ctx: Context, scope: Scope, { anonymous, find }: Tokens, now: number): void {
@@ -43,10 +46,10 @@ function admit(ctx: Context, scope: Scope, { anonymous, find }: Tokens, now: num
     if (anonymous.has(scope)) return;
     throw unauthorized('A token is needed: send the header Authorization: Bearer TOKEN');
   }
+  // a wrong token is refused also where none is needed: whoever sends one expects it to count
   const [, sent] = /^Bearer +([!-~]+) *$/i.exec(header) ?? [];
   if (sent === undefined) throw unauthorized('The header Authorization must be: Bearer TOKEN');
   const token = find(sent);
-  // also where none is needed: whoever sends a token expects it to count
   if (token === undefined) throw unauthorized('The token is not known here', true);
   ctx.state.token = token;
   if (token.expiresAt <= now) throw unauthorized(`The token ${token.name} expired at ${toIso(token.expiresAt)}`, true);
@@ -62,7 +65,11 @@ function unauthorized(detail: string, isInvalid = false): Problem {
   });
 }
 
-function forbidden(detail: string, scope: Scope): Problem {
-  const challenge = `${CHALLENGE}, error="insufficient_scope", scope="${scope}"`;
-  return new Problem(403, 'Forbidden', detail, { reason: 'forbidden', headers: { 'WWW-Authenticate': challenge } });
+/** @param scope that the token would need, where it is that what is missing */
+function forbidden(detail: string, scope?: Scope): Problem {
+  const needed = scope === undefined ? '' : `, scope="${scope}"`;
+  return new Problem(403, 'Forbidden', detail, {
+    reason: 'forbidden',
+    headers: { 'WWW-Authenticate': `${CHALLENGE}, error="insufficient_scope"${needed}` },
+  });
 }

@@ -3,7 +3,7 @@ import { Router } from '@koa/router';
 import Koa, { type Context } from 'koa';
 import bodyParser from 'koa-bodyparser';
 import type { Logger } from 'pino';
-import { type Access, requireSource, tokenOf } from './access.ts';
+import { type May, isForSource, requireSource, tokenOf } from './access.ts';
 import { createBoundary } from './boundary.ts';
 import { isFiltering, isSelected, parseFilter } from './filter.ts';
 import type { Events } from './events.ts';
@@ -24,7 +24,7 @@ export type AppOptions = {
   readonly store: Store;
   readonly metrics: Metrics;
   readonly events: Events;
-  readonly access: Access;
+  readonly may: May;
   readonly log: Logger;
   /** Milliseconds since the epoch. */
   readonly now: () => number;
@@ -44,8 +44,7 @@ const READER_LEFT = new Set<string | undefined>(['ERR_STREAM_PREMATURE_CLOSE', '
 
 /** The service over HTTP: every route is in this function. */
 export function createApp(options: AppOptions): Koa {
-  const { fleet, store, metrics, events, now, maxBodyBytes } = options;
-  const { may } = options.access;
+  const { fleet, store, metrics, events, may, now, maxBodyBytes } = options;
   const present = createPresent(fleet, options.bootId);
   const past = createPast(fleet, store, present, options.historyRetentionMs);
   const openApi = toSharedBody(renderOpenApi(options.version, options.publicUrl));
@@ -53,7 +52,14 @@ export function createApp(options: AppOptions): Koa {
   // so that a method that nobody has here is a 405, or a 404 where there is no route
   const router = new Router({ methods: [...METHODS] });
 
-  router.post('/api/status', may('report'), attributeRefusal, bodyParser(bodyOptions(maxBodyBytes)), postReport);
+  router.post(
+    '/api/status',
+    attributeRefusal,
+    may('report'),
+    requireJson,
+    bodyParser(bodyOptions(maxBodyBytes)),
+    postReport,
+  );
   router.delete('/api/status', may('delete'), deleteMatching);
   router.get('/api/status/:repo/:server', may('read'), getDetail);
   router.delete('/api/status/:repo/:server', may('delete'), deleteOne);
@@ -96,7 +102,6 @@ export function createApp(options: AppOptions): Koa {
   /** Notes a refusal with its source, where the body or the token tells which one. */
   async function attributeRefusal(ctx: Context, next: Koa.Next): Promise<void> {
     try {
-      requireJson(ctx);
       await next();
     } catch (error) {
       const named = sourceOf(ctx.request.body ?? (error as { body?: unknown }).body) ?? tokenOf(ctx)?.onlySource;
@@ -144,9 +149,10 @@ export function createApp(options: AppOptions): Koa {
     const filter = parseFilter(selection);
     if (!isFiltering(filter)) throw badQuery('Name what to delete: at least one of repo, server and verdict');
     const at = now();
-    const matching = fleet.list().filter((source) => isSelected(filter, source, at));
-    // all or nothing: who asks for more than the token is for has something else in mind
-    for (const { snapshot } of matching) requireSource(ctx, 'delete', snapshot);
+    // sources that are not for the token are not there for it: neither their names nor their number is told
+    const matching = fleet
+      .list()
+      .filter((source) => isSelected(filter, source, at) && isForSource(ctx, 'delete', source.snapshot));
     // whoever reports in time is not deleted for having been stale
     const stillMatches = (source: Source): boolean => isSelected(filter, source, now());
     ctx.body = { deleted: dryRun === 'true' ? matching.length : await fleet.remove(matching, stillMatches) };
@@ -158,7 +164,7 @@ export function createApp(options: AppOptions): Koa {
       beginRead(ctx, 'text/event-stream');
       return;
     }
-    events.subscribe(ctx.res, ctx.get('Last-Event-ID'));
+    events.subscribe(ctx.res, ctx.get('Last-Event-ID'), tokenOf(ctx)?.expiresAt);
     // from here on the response is not Koa's
     ctx.respond = false;
   }
@@ -190,13 +196,13 @@ function bodyOptions(maxBodyBytes: number): bodyParser.Options {
 }
 
 /** `application/json`, whose encoding is UTF-8 by definition. */
-function requireJson(ctx: Context): void {
+function requireJson(ctx: Context, next: Koa.Next): Promise<void> {
   const header = ctx.get('Content-Type');
-  if (header === 'application/json') return;
+  if (header === 'application/json') return next();
   const [type = '', ...parameters] = header.toLowerCase().split(';');
   const charset = parameters.map((text) => text.trim()).find((text) => text.startsWith('charset='));
   const isUtf8 = charset === undefined || /^charset="?(utf-8|utf8|us-ascii)"?$/.test(charset);
-  if (type.trim() === 'application/json' && isUtf8) return;
+  if (type.trim() === 'application/json' && isUtf8) return next();
   const found = header === '' ? 'there is none' : `it is ${header}`;
   throw new Problem(415, 'Unsupported media type', `Content-Type must be application/json in UTF-8, but ${found}`, {
     reason: 'unsupported_media_type',

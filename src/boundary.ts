@@ -64,9 +64,7 @@ export function createBoundary({ metrics, log, newRequestId, isStopping }: Bound
     metrics.reportRejected(reason);
     // where, not what: values of the body stay out of the log
     const broken = problem.errors && [...new Set(problem.errors.map(({ pointer }) => pointer))].slice(0, 5);
-    // the only trace of a job whose token is not known
-    const address = reason === 'unauthorized' ? ctx.ip : undefined;
-    const refused = { ...line, result: 'rejected', reason, broken, client_address: address };
+    const refused = { ...line, result: 'rejected', reason, broken, client_address: addressOf(ctx, problem) };
     if (problem.status < 500) log.warn(refused, 'report');
     else log.error({ ...refused, err: problem.cause }, 'report');
   }
@@ -82,9 +80,16 @@ export function createBoundary({ metrics, log, newRequestId, isStopping }: Bound
     };
     if (problem !== undefined && problem.status >= 500)
       log.error({ ...line, err: problem.cause ?? problem.message }, 'request');
+    else if (problem?.reason === 'unauthorized' || problem?.reason === 'forbidden')
+      log.warn({ ...line, reason: problem.reason, client_address: addressOf(ctx, problem) }, 'request');
     else if (ctx.method === 'DELETE') log.info(line, 'request');
     else log.debug(line, 'request');
   }
+}
+
+/** The only trace of a client whose token is not known. */
+function addressOf(ctx: Context, problem: Problem): string | undefined {
+  return problem.reason === 'unauthorized' ? ctx.ip : undefined;
 }
 
 function send(ctx: Context, problem: Problem, requestId: string): void {

@@ -8,9 +8,10 @@ export type Events = {
   /**
    * Takes over the response and keeps it open. With the id of the last event that the client saw, it first gets what it missed; or, where
    * memory does not reach so far, an event `reset`: read everything anew.
+   * @param until milliseconds: nothing is sent from then on, and the stream ends
    * @throws {Problem} 503 when there are too many listeners
    */
-  subscribe(response: ServerResponse, lastEventId: string): void;
+  subscribe(response: ServerResponse, lastEventId: string, until?: number): void;
   /** Ends all subscriptions: clients then reconnect, and resume where they were if they still may. */
   disconnect(): void;
   /** As `disconnect`, for good. */
@@ -28,18 +29,23 @@ const RETRY_MS = 5000;
 /** A listener that has so much unread is too slow and is dropped; when it returns, it resumes or is reset. */
 const MAX_UNREAD_BYTES = 1_048_576;
 
-/** @param now milliseconds: ids begin with it, so that they go on increasing after a restart */
-export function createEvents(now: number): Events {
-  const firstId = now * 1000;
+/** @param now milliseconds: ids begin with the time of the start, so that they go on increasing after a restart */
+export function createEvents(now: () => number): Events {
+  const firstId = now() * 1000;
   let nextId = firstId;
   let recent: Event[] = [];
   let recentChars = 0;
-  const listeners = new Set<ServerResponse>();
+  /** Until when each may listen. */
+  const listeners = new Map<ServerResponse, number>();
   const timer = setInterval(() => broadcast(': ping\n\n'), PING_MS);
   timer.unref();
 
   function broadcast(text: string): void {
-    for (const response of listeners) send(response, text);
+    const at = now();
+    for (const [response, until] of listeners) {
+      if (at < until) send(response, text);
+      else end(response);
+    }
   }
 
   function send(response: ServerResponse, text: string): void {
@@ -61,10 +67,14 @@ export function createEvents(now: number): Events {
     return last >= oldest - 1 && last < nextId ? recent.filter(({ id }) => id > last) : undefined;
   }
 
-  function disconnect(): void {
-    for (const response of listeners) response.end();
+  function end(response: ServerResponse): void {
+    response.end();
     // reports that are under way publish: nothing may be written to a response that has ended
-    listeners.clear();
+    listeners.delete(response);
+  }
+
+  function disconnect(): void {
+    for (const response of listeners.keys()) end(response);
   }
 
   return {
@@ -78,7 +88,7 @@ export function createEvents(now: number): Events {
       if (listeners.size > 0) broadcast(renderEvent(event));
     },
 
-    subscribe(response, lastEventId) {
+    subscribe(response, lastEventId, until = Number.POSITIVE_INFINITY) {
       if (listeners.size >= MAX_LISTENERS) {
         throw new Problem(503, 'Too many listeners', `${MAX_LISTENERS} listen already; try again later`, {
           headers: { 'Retry-After': '30' },
@@ -93,7 +103,7 @@ export function createEvents(now: number): Events {
       const news = lastEventId === '' ? [] : missed(lastEventId);
       const reset = `id: ${nextId - 1}\nevent: reset\ndata: {}\n\n`;
       response.write(`retry: ${RETRY_MS}\n\n${news === undefined ? reset : news.map(renderEvent).join('')}`);
-      listeners.add(response);
+      listeners.set(response, until);
       response.once('close', () => listeners.delete(response));
     },
 

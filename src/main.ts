@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
 import pino from 'pino';
-import { createAccess } from './access.ts';
+import { createMay } from './access.ts';
 import { createApp } from './app.ts';
 import { type Config, ConfigError, HELP, parseConfig } from './config.ts';
 import { createEvents } from './events.ts';
@@ -70,13 +70,13 @@ async function run(config: Config): Promise<void> {
     },
   });
   const housekeeping = startHousekeeping({ fleet, store, config, now, metrics, log });
-  const events = createEvents(now());
+  const events = createEvents(now);
   const app = createApp({
     fleet,
     store,
     metrics,
     events,
-    access: createAccess(tokens?.current, now),
+    may: createMay(tokens?.current, now),
     log,
     now,
     newRequestId: randomUUID,
@@ -96,7 +96,7 @@ async function run(config: Config): Promise<void> {
     `data is in ${config.dataDir}`,
   );
   if (tokens === undefined) log.warn('access control is off: whoever reaches the port can report, read and delete');
-  else log.info(describe(tokens.current()), 'access control is on');
+  else log.info(tokensLine(tokens.current()), 'access control is on');
   log.info({ port: server.port, version, node: process.version }, `listening on ${server.url}`);
   log.flush();
 
@@ -113,7 +113,7 @@ async function run(config: Config): Promise<void> {
     const isUsable = !(changed instanceof ConfigError);
     metrics.tokensRead(isUsable);
     if (isUsable) {
-      log.info(describe(changed), 'TOKENS_FILE has changed and counts from now on');
+      log.info(tokensLine(changed), 'TOKENS_FILE has changed and counts from now on');
       // whoever listens must show again that he may
       events.disconnect();
     } else {
@@ -139,7 +139,7 @@ async function run(config: Config): Promise<void> {
   }
 }
 
-function describe({ size, anonymous }: Tokens): Record<string, unknown> {
+function tokensLine({ size, anonymous }: Tokens): Record<string, unknown> {
   return { tokens: size, without_token: [...anonymous] };
 }
 

@@ -9,7 +9,8 @@ import type { Violation } from './problem.ts';
 import { explain } from './violations.ts';
 
 /** What a token may be for: to post reports, to read all that is shown, to forget sources. */
-export type Scope = 'report' | 'read' | 'delete';
+const SCOPES = ['report', 'read', 'delete'] as const;
+export type Scope = (typeof SCOPES)[number];
 
 /** Who sends a request, as the tokens file describes it. */
 export type Token = {
@@ -33,12 +34,21 @@ export type Tokens = {
   find(token: string): Token | undefined;
 };
 
+export type TokensFile = {
+  current(): Tokens;
+  /**
+   * Reads the file again whenever it changes, from now on. A change that cannot be used leaves the tokens as they were.
+   * @param onChange is told of each change: the new tokens, or why they cannot be used
+   */
+  watch(onChange: (changed: Tokens | ConfigError) => void, everyMs?: number): { stop(): void };
+};
+
 const scopes = {
   type: 'array',
-  description: 'a list of report, read and delete',
-  items: { type: 'string', enum: ['report', 'read', 'delete'], description: 'report, read or delete' },
+  description: 'a list of one or more of report, read and delete',
+  items: { type: 'string', enum: SCOPES, description: 'report, read or delete' },
 } as const;
-const patterns = {
+const globs = {
   type: 'array',
   minItems: 1,
   description: 'a list of names, in which * stands for any characters',
@@ -46,7 +56,8 @@ const patterns = {
     type: 'string',
     maxLength: 200,
     pattern: '^[A-Za-z0-9*][A-Za-z0-9._:/@*-]*$',
-    description: 'a name of at most 200 characters of A-Z a-z 0-9 . _ : / @ -, in which * stands for any characters',
+    description:
+      'a name of at most 200 characters of A-Z a-z 0-9 . _ : / @ -, in which * stands for any characters, that begins with a letter, a digit or *',
   },
 } as const;
 
@@ -79,8 +90,8 @@ const schema = {
             description: 'the SHA-256 of the token, 64 characters of 0-9 a-f, and none twice',
           },
           scopes: { ...scopes, minItems: 1 },
-          repos: patterns,
-          servers: patterns,
+          repos: globs,
+          servers: globs,
           expires_at: {
             type: 'string',
             format: 'date-time',
@@ -101,39 +112,38 @@ const isContent = ajv.compile<Content>(schema);
 
 const LOOK_EVERY_MS = 5000;
 
-export type TokensFile = {
-  current(): Tokens;
-  /**
-   * Reads the file again whenever it changes, from now on. A change that cannot be used leaves the tokens as they were.
-   * @param onChange is told of each change: the new tokens, or why they cannot be used
-   */
-  watch(onChange: (tokens: Tokens | ConfigError) => void, everyMs?: number): { stop(): void };
-};
-
 /** @throws {ConfigError} when the file cannot be used */
 export function openTokens(file: string): TokensFile {
   let seen = readNow(file);
   let tokens = parseTokens(seen);
 
-  async function look(onChange: (tokens: Tokens | ConfigError) => void): Promise<void> {
+  /** Undefined: as it was seen last. */
+  async function look(): Promise<Tokens | ConfigError | undefined> {
     const found = await readFile(file, 'utf8').catch(unreadable);
-    const text = typeof found === 'string' ? found : found.message;
-    if (text === seen) return;
+    const text = found instanceof ConfigError ? found.message : found;
+    if (text === seen) return undefined;
     seen = text;
+    if (found instanceof ConfigError) return found;
     try {
-      if (typeof found !== 'string') throw found;
-      tokens = parseTokens(text);
-      onChange(tokens);
+      tokens = parseTokens(found);
+      return tokens;
     } catch (error) {
-      onChange(error as ConfigError);
+      return error as ConfigError;
     }
   }
 
   return {
     current: () => tokens,
     watch(onChange, everyMs = LOOK_EVERY_MS) {
+      let isLooking = false;
       // not fs.watch: Kubernetes swaps the folder that a mounted Secret is in
-      const timer = setInterval(() => void look(onChange), everyMs);
+      const timer = setInterval(async () => {
+        if (isLooking) return;
+        isLooking = true;
+        const changed = await look();
+        isLooking = false;
+        if (changed !== undefined) onChange(changed);
+      }, everyMs);
       return { stop: () => clearInterval(timer) };
     },
   };
@@ -158,7 +168,7 @@ function unreadable({ message }: Error): ConfigError {
 export function parseTokens(text: string): Tokens {
   const content = parseJson(text);
   if (!isContent(content)) throw unusable(explain(isContent.errors ?? [], { hidesValues: true }).map(toSentence));
-  const violations = content.tokens.flatMap((entry, index) => rulesAcross(entry, index, content.tokens));
+  const violations = rulesAcross(content.tokens);
   if (violations.length > 0) throw unusable(violations.map(toSentence));
   const bySha256 = new Map(content.tokens.map((entry) => [entry.sha256, toToken(entry)]));
   return {
@@ -169,60 +179,74 @@ export function parseTokens(text: string): Tokens {
 }
 
 function parseJson(text: string): unknown {
+  // what UTF-16 looks like when it is read as UTF-8
+  if (/[\0\uFFFD]/.test(text)) throw unusable(['is not text in UTF-8']);
   try {
-    return JSON.parse(text);
+    return JSON.parse(text.replace(/^\uFEFF/, ''));
   } catch (error) {
     // of what V8 says only what it does not quote from the text
     throw unusable([`is not JSON: ${(error as Error).message.replace(/, (\.\.\.)?".*/s, '')}`]);
   }
 }
 
-function rulesAcross(
-  { name, sha256, scopes: allowed, repos, servers }: Entry,
-  index: number,
-  all: Entry[],
-): Violation[] {
+function rulesAcross(entries: readonly Entry[]): Violation[] {
   const violations: Violation[] = [];
-  const pointer = `/tokens/${index}`;
-  const others = all.slice(0, index);
-  if (others.some((other) => other.name === name)) {
-    violations.push({ pointer: `${pointer}/name`, detail: 'must not repeat the name of another token' });
-  }
-  if (others.some((other) => other.sha256 === sha256)) {
-    violations.push({ pointer: `${pointer}/sha256`, detail: 'must not repeat that of another token' });
-  }
-  if (allowed.includes('read') && (repos !== undefined || servers !== undefined)) {
-    violations.push({
-      pointer: `${pointer}/scopes`,
-      detail: 'must not have read beside repos or servers, which limit report and delete only: read in another token',
-    });
+  const names = new Set<string>();
+  const hashes = new Set<string>();
+  for (const [index, { name, sha256, scopes: allowed, repos, servers }] of entries.entries()) {
+    const pointer = `/tokens/${index}`;
+    if (names.has(name)) {
+      violations.push({ pointer: `${pointer}/name`, detail: 'must not repeat the name of another token' });
+    }
+    if (hashes.has(sha256)) {
+      violations.push({ pointer: `${pointer}/sha256`, detail: 'must not repeat that of another token' });
+    }
+    names.add(name);
+    hashes.add(sha256);
+    if (allowed.includes('read') && (repos !== undefined || servers !== undefined)) {
+      violations.push({
+        pointer: `${pointer}/scopes`,
+        detail: 'must not have read beside repos or servers, which limit report and delete only: read in another token',
+      });
+    }
   }
   return violations;
 }
 
 function toToken({ name, scopes: allowed, repos, servers, expires_at: expiresAt }: Entry): Token {
-  const isRepo = toMatcher(repos);
-  const isServer = toMatcher(servers);
   const [repo, server] = [soleName(repos), soleName(servers)];
   return {
     name,
     scopes: new Set(allowed),
     expiresAt: expiresAt === undefined ? Number.POSITIVE_INFINITY : parseInstant(expiresAt),
-    isFor: (of, on) => isRepo(of) && isServer(on),
+    isFor: (of, on) => matchesAny(repos, of) && matchesAny(servers, on),
     onlySource: repo !== undefined && server !== undefined ? { repo, server } : undefined,
   };
 }
 
-/** Without patterns every name is meant. */
-function toMatcher(globs: readonly string[] | undefined): (name: string) => boolean {
-  if (globs === undefined) return () => true;
-  const sources = globs.map((glob) => glob.replace(/[.]/g, String.raw`\.`).replace(/\*+/g, '.*'));
-  const pattern = new RegExp(`^(${sources.join('|')})$`);
-  return (name) => pattern.test(name);
+/** Without globs every name is meant. */
+function matchesAny(wanted: readonly string[] | undefined, name: string): boolean {
+  return wanted === undefined || wanted.some((glob) => matches(glob, name));
 }
 
-function soleName(globs: readonly string[] | undefined): string | undefined {
-  return globs?.length === 1 && !globs[0]?.includes('*') ? globs[0] : undefined;
+/** Part after part, each at the first place where it fits: a regular expression would try all places, and take years for some names. */
+function matches(glob: string, name: string): boolean {
+  const [head = '', ...parts] = glob.split('*');
+  const tail = parts.pop();
+  if (tail === undefined) return name === glob;
+  let at = head.length;
+  const end = name.length - tail.length;
+  if (end < at || !name.startsWith(head) || !name.endsWith(tail)) return false;
+  for (const part of parts) {
+    const found = name.indexOf(part, at);
+    if (found === -1 || found + part.length > end) return false;
+    at = found + part.length;
+  }
+  return true;
+}
+
+function soleName(wanted: readonly string[] | undefined): string | undefined {
+  return wanted?.length === 1 && !wanted[0]?.includes('*') ? wanted[0] : undefined;
 }
 
 function toSentence({ pointer, detail }: Violation): string {

@@ -23,7 +23,11 @@ function toViolation(error: ErrorObject, hidesValues: boolean): Violation {
   const { keyword, instancePath, params, parentSchema, data } = error;
   if (keyword === 'required') return { pointer: `${instancePath}/${params.missingProperty}`, detail: 'is required' };
   if (keyword === 'additionalProperties') {
-    return { pointer: `${instancePath}/${params.additionalProperty}`, detail: 'is not known here' };
+    const name = String(params.additionalProperty);
+    // where values are hidden, a key may be one that went astray
+    if (hidesValues && !/^[a-z_]{1,20}$/i.test(name))
+      return { pointer: instancePath, detail: 'has a key that is not known here' };
+    return { pointer: `${instancePath}/${name}`, detail: 'is not known here' };
   }
   if (hidesValues) return { pointer: instancePath, detail: `must be ${parentSchema?.description}` };
   let found: string;
@@ -37,7 +41,12 @@ function toViolation(error: ErrorObject, hidesValues: boolean): Violation {
 export function capped(violations: Violation[], what: string): Violation[] {
   const more = violations.length - MAX_PLACES_PER_RULE;
   if (more <= 0) return violations;
-  return [...violations.slice(0, MAX_PLACES_PER_RULE), { pointer: '/files', detail: `${what} in ${more} more places` }];
+  // all of them are in one list
+  const [, list] = violations[0]?.pointer.split('/') ?? [];
+  return [
+    ...violations.slice(0, MAX_PLACES_PER_RULE),
+    { pointer: `/${list}`, detail: `${what} in ${more} more places` },
+  ];
 }
 
 function typeName(value: unknown): string {

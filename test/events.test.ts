@@ -240,18 +240,23 @@ describe('GET /api/events', () => {
 
 describe('events', () => {
   let events: Events;
+  let now: number;
+  /** Until when those may listen who come now. */
+  let expiresAt: number | undefined;
   let server: Server;
   let refusals: unknown[];
   let sockets: Socket[];
 
   beforeEach(async () => {
     mock.timers.enable({ apis: ['setInterval'] });
-    events = createEvents(NOW);
+    now = NOW;
+    expiresAt = undefined;
+    events = createEvents(() => now);
     refusals = [];
     sockets = [];
     server = createServer((request, response) => {
       try {
-        events.subscribe(response, String(request.headers['last-event-id'] ?? ''));
+        events.subscribe(response, String(request.headers['last-event-id'] ?? ''), expiresAt);
       } catch (error) {
         refusals.push(error);
         response.writeHead(503).end();
@@ -302,6 +307,39 @@ describe('events', () => {
     const expected = `retry: 5000\n\nid: ${id}\nevent: change\ndata: {}\n\n: ping\n\n: ping\n\n`;
     await until(() => text().length >= expected.length);
     expect(text()).to.equal(expected);
+  });
+
+  it('sends nothing to who may no longer listen, and ends the stream, at the next ping at the latest', async () => {
+    expiresAt = NOW + 1000;
+    const [first, second] = [await read(), await read()];
+    expiresAt = undefined;
+    const forever = await read();
+    now = NOW + 999;
+    events.publish('"in time"');
+    now = NOW + 1000;
+    const ended = Promise.all([once(first.message, 'end'), once(second.message, 'end')]);
+    mock.timers.tick(15_000);
+    await ended;
+    events.publish('"late"');
+    await until(() => forever.text().includes('late'));
+    for (const { text } of [first, second]) expect(text()).to.contain('in time').and.not.contain('late');
+  });
+
+  it('says nothing late to who may no longer listen, though no ping came between', async () => {
+    expiresAt = NOW + 1000;
+    const { message, text } = await read();
+    const ended = once(message, 'end');
+    now = NOW + 1000;
+    events.publish('"late"');
+    await ended;
+    expect(text()).to.not.contain('late');
+  });
+
+  it('goes on with its comments after all had to come again', async () => {
+    events.disconnect();
+    const { text } = await read();
+    mock.timers.tick(15_000);
+    await until(() => text().includes(': ping'));
   });
 
   it('drops who does not read, and only those', async () => {

@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
 import pino, { type Logger } from 'pino';
-import { createAccess } from '../src/access.ts';
+import { createMay } from '../src/access.ts';
 import { createApp } from '../src/app.ts';
 import { type Events, createEvents } from '../src/events.ts';
 import { type Fleet, createFleet } from '../src/fleet.ts';
@@ -218,13 +218,13 @@ export async function startService(options: ServiceOptions = {}): Promise<Servic
       logger.error({ operation, err: error }, 'the store failed');
     },
   });
-  const events = createEvents(clock.now());
+  const events = createEvents(clock.now);
   const app = createApp({
     fleet,
     store,
     metrics,
     events,
-    access: createAccess(options.tokens, clock.now),
+    may: createMay(options.tokens, clock.now),
     log: logger,
     now: clock.now,
     newRequestId() {

@@ -271,7 +271,9 @@ describe('the process', function () {
 
     it('goes by what the file says by now, also for those who listen already', async () => {
       const service = await start({ TOKENS_FILE: file });
-      const stream = (await fetch(`${service.url}/api/events`, { headers: as('grafana') })).text();
+      const response = await fetch(`${service.url}/api/events`, { headers: as('grafana') });
+      expect(response.status).to.equal(200);
+      const stream = response.text();
       put(tokensText([token('ci-2', 'report')]));
       await stream;
       await until(() => service.output().includes('TOKENS_FILE has changed and counts') || undefined);
@@ -286,8 +288,11 @@ describe('the process', function () {
       await until(() => service.output().includes('cannot be used') || undefined);
       expect(service.output()).to.contain('TOKENS_FILE: /tokens/0 must be an object').and.not.contain('ci-secret');
       expect((await service.post({}, as('ci'))).status).to.equal(201);
-      const metrics = await (await fetch(`${service.url}/metrics`, { headers: as('grafana') })).text();
-      expect(metrics).to.contain('gitops_tokens_last_reload_successful 0\n');
+      const scrape = async (): Promise<string> =>
+        (await fetch(`${service.url}/metrics`, { headers: as('grafana') })).text();
+      expect(await scrape()).to.contain('gitops_tokens_last_reload_successful 0\n');
+      put(tokensText([token('grafana', 'read')]));
+      await until(async () => (await scrape()).includes('gitops_tokens_last_reload_successful 1\n') || undefined);
     });
 
     it('refuses to start with one that is of no use, and leaves the disk alone', async () => {

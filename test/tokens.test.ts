@@ -22,6 +22,10 @@ describe('a tokens file', () => {
     expect(find('other')?.name).to.equal('grafana');
   });
 
+  it('may begin with a byte order mark, as it does on Windows', () => {
+    expect(parseTokens(`\uFEFF${tokensText([REPORT])}`).size).to.equal(1);
+  });
+
   it('holds hashes only: they are no tokens themselves', () => {
     const { find } = parseTokens(tokensText([REPORT]));
     for (const sent of [REPORT.sha256, 'ci', '', 'CI-TOKEN', 'ci-token ']) expect(find(sent), sent).to.equal(undefined);
@@ -60,10 +64,18 @@ describe('a tokens file', () => {
         [{ servers: ['web-*-eu'] }, 'any', 'web-1-eu', true],
         [{ servers: ['web-*-eu'] }, 'any', 'web-1-us', false],
         [{ servers: ['*'] }, 'any', 'thing', true],
-        [{ repos: ['a'.repeat(3) + '*'.repeat(197)] }, `aaa${'b'.repeat(197)}`, 'any', true],
+        [{ servers: ['*web*'] }, 'any', 'my-web-1', true],
+        [{ servers: ['*web*'] }, 'any', 'web', true],
+        [{ servers: ['web*web'] }, 'any', 'web', false],
+        [{ servers: ['web*web'] }, 'any', 'webweb', true],
+        [{ servers: ['a*b*c'] }, 'any', 'a-b-b-c', true],
+        [{ servers: ['a*bb*bc'] }, 'any', 'abbc', false],
+        [{ servers: ['a**c'] }, 'any', 'ac', true],
+        // a regular expression would be at this for longer than the test may take
+        [{ servers: [`${'*-'.repeat(20)}prod`] }, 'any', '-'.repeat(8000), false],
       ];
     for (const [limits, repo, server, isFor] of rows) {
-      it(`with ${JSON.stringify(limits).slice(0, 60)} it is ${isFor ? '' : 'not '}for ${server} of ${repo.slice(0, 20)}`, () => {
+      it(`with ${JSON.stringify(limits).slice(0, 60)} it is ${isFor ? '' : 'not '}for ${server.slice(0, 20)} of ${repo}`, () => {
         const token = parseTokens(tokensText([{ ...REPORT, ...limits }])).find('ci-token') as Token;
         expect(token.isFor(repo, server)).to.equal(isFor);
       });
@@ -85,13 +97,25 @@ describe('a tokens file', () => {
   });
 
   describe('is refused', () => {
-    const secret = 'hunter2hunter2';
+    const secret = 'hunter2';
     const rows: readonly (readonly [what: string, text: string, ...sentences: string[]])[] = [
       ['that is empty', '', 'is not JSON: Unexpected end'],
       ['that is YAML', `tokens:\n  - name: ${secret}`, 'is not JSON: Unexpected token'],
       ['with a comma too many', `{"tokens": ["${secret}",]}`, 'is not JSON: Unexpected token'],
+      ['in UTF-16', Buffer.from(tokensText([REPORT]), 'utf16le').toString('utf8'), 'is not text in UTF-8'],
       ['that is a list', '[]', 'the file must be a JSON object'],
       ['without tokens', '{}', '/tokens is required'],
+      [
+        'with tokens by name',
+        `{"${secret}\\nall is fine": {}}`,
+        '/tokens is required',
+        'the file has a key that is not known',
+      ],
+      [
+        'with a misspelt key',
+        tokensText([REPORT]).replace('{', '{"anonymus": ["read"],'),
+        '/anonymus is not known here',
+      ],
       ['with an empty list', '{"tokens": []}', '/tokens must be a list of at least one token'],
       ['with texts as tokens', `{"tokens": ["${secret}"]}`, '/tokens/0 must be an object'],
       [
@@ -131,7 +155,7 @@ describe('a tokens file', () => {
       [
         'with no scope',
         tokensText([{ ...REPORT, scopes: [] }]),
-        '/tokens/0/scopes must be a list of report, read and delete',
+        '/tokens/0/scopes must be a list of one or more of report, read and delete',
       ],
       [
         'with an unknown scope',
@@ -152,7 +176,22 @@ describe('a tokens file', () => {
       ],
       ['with one hash twice', tokensText([REPORT, { ...REPORT, name: 'b' }]), '/tokens/1/sha256 must not repeat'],
       [
-        'with a limit that reading would not keep',
+        'with a name of a server that is too long',
+        tokensText([{ ...REPORT, servers: ['x'.repeat(201)] }]),
+        '/tokens/0/servers/0 must be a name',
+      ],
+      [
+        'with a name that begins with a dash',
+        tokensText([{ ...REPORT, repos: ['-x'] }]),
+        'that begins with a letter, a digit or *',
+      ],
+      [
+        'with a limit of servers that reading would not keep',
+        tokensText([{ ...REPORT, scopes: ['read'], servers: ['web'] }]),
+        '/tokens/0/scopes must not have read beside',
+      ],
+      [
+        'with a limit of repos that reading would not keep',
         tokensText([{ ...REPORT, scopes: ['report', 'read'], repos: ['web'] }]),
         '/tokens/0/scopes must not have read beside repos',
       ],
@@ -169,6 +208,14 @@ describe('a tokens file', () => {
         }
       });
     }
+
+    it('with very many mistakes, of which a hundred are named', () => {
+      const { problems } = problemOf(() =>
+        parseTokens(tokensText(Array.from({ length: 150 }, () => ({ ...REPORT, name: '' })))),
+      );
+      expect(problems).to.have.lengthOf(101);
+      expect(problems[100]).to.equal('TOKENS_FILE: /tokens the same rule is broken in 50 more places');
+    });
 
     it('when it is not there, or a folder', () => {
       const folder = makeFolder();

@@ -120,7 +120,10 @@ describe('with access control, the service', () => {
 
     it('a wrong one, also where none is needed', async () => {
       tokens = tokensText(ENTRIES, ['read']);
-      await expectRefusal(await send('GET', '/status.json', bearer('wrong')), 401, 'not known');
+      service.clock.advance(60_000);
+      for (const header of ['Bearer wrong', 'Bearer old', 'Basic Y2k6Y2k=']) {
+        await expectRefusal(await send('GET', '/status.json', { Authorization: header }), 401);
+      }
     });
 
     it('one that has expired, from that moment on', async () => {
@@ -154,6 +157,7 @@ describe('with access control, the service', () => {
         'ci-rsyslog may not report server rsyslog-lab of repo web',
         'error="insufficient_scope"',
       );
+      expect((await post('ci', reportBody({ repo: 'web' }))).headers.get('WWW-Authenticate')).to.not.contain('scope=');
       await expectRefusal(await post('ci', reportBody({ server: 'web-1' })), 403);
       expect(service.fleet.size).to.equal(1);
     });
@@ -190,13 +194,33 @@ describe('with access control, the service', () => {
       expect(service.fleet.size).to.equal(1);
     });
 
-    it('a cleaner deletes all that match, or none where one is not for it', async () => {
+    it('a cleaner does not learn what there is that is not for it', async () => {
       await post('on-call', reportBody({ repo: 'web' }));
-      const clean = (query: string): Promise<Response> => send('DELETE', `/api/status?${query}`, bearer('cleaner'));
-      await expectRefusal(await clean('server=rsyslog-lab'), 403, 'rsyslog-lab of repo web');
-      await expectRefusal(await clean('server=rsyslog-lab&dry_run=true'), 403);
+      for (const server of ['rsyslog-lab', 'unknown']) {
+        await expectRefusal(await send('DELETE', `/api/status/web/${server}`, bearer('cleaner')), 403);
+      }
+      for (const query of ['repo=web', 'repo=unknown', 'repo=web&dry_run=true']) {
+        const response = await send('DELETE', `/api/status?${query}`, bearer('cleaner'));
+        expect(await response.json(), query).to.deep.equal({ deleted: 0 });
+      }
       expect(service.fleet.size).to.equal(2);
-      expect(await (await clean('repo=rsyslog')).json()).to.deep.equal({ deleted: 1 });
+    });
+
+    it('a cleaner deletes, of all that match, those that are for it', async () => {
+      await post('on-call', reportBody({ repo: 'web' }));
+      const clean = async (query: string): Promise<unknown> =>
+        (await send('DELETE', `/api/status?${query}`, bearer('cleaner'))).json();
+      expect(await clean('server=rsyslog-lab&dry_run=true')).to.deep.equal({ deleted: 1 });
+      expect(await clean('server=rsyslog-lab')).to.deep.equal({ deleted: 1 });
+      expect(service.fleet.list().map(({ snapshot }) => snapshot.repo)).to.deep.equal(['web']);
+    });
+
+    it('what everybody may do, each may do with any valid token', async () => {
+      tokens = tokensText(ENTRIES, ['read', 'report']);
+      expect((await send('GET', '/status.json', bearer('ci'))).status).to.equal(200);
+      // a limit is one of what the token itself allows
+      expect((await post('cleaner', reportBody({ repo: 'web' }))).status).to.equal(201);
+      await expectRefusal(await post('ci', reportBody({ repo: 'web' })), 403);
     });
   });
 
@@ -220,9 +244,21 @@ describe('with access control, the service', () => {
 
     it('in the log, by address, where the token is not known', async () => {
       await post('wrong', reportBody());
-      const line = service.log.find(({ status }) => status === 401);
-      expect(line).to.include({ reason: 'unauthorized', client_address: '127.0.0.1' });
-      expect(line).to.not.have.property('token');
+      await send('GET', '/status.json', bearer('wrong'));
+      await send('DELETE', '/api/status/rsyslog/rsyslog-lab');
+      const lines = service.log.filter(({ status }) => status === 401);
+      expect(lines).to.have.lengthOf(3);
+      for (const line of lines) {
+        expect(line).to.include({ level: 40, reason: 'unauthorized', client_address: '127.0.0.1' });
+        expect(line).to.not.have.property('token');
+      }
+    });
+
+    it('in the log, by name only, where the token is known', async () => {
+      await send('GET', '/status.json', bearer('ci'));
+      const line = service.log.find(({ status }) => status === 403);
+      expect(line).to.include({ level: 40, reason: 'forbidden', token: 'ci-rsyslog' });
+      expect(line).to.not.have.property('client_address');
     });
 
     it('but never the token, right or wrong', async () => {
@@ -258,6 +294,13 @@ describe('with access control, the service', () => {
     it('with its source, where the token can be for one source only', async () => {
       expect((await post('lab', 'no JSON at all')).status).to.equal(400);
       expect(await scrape()).to.match(refused);
+    });
+
+    it('with its source, where that token has expired', async () => {
+      tokens = tokensText([...ENTRIES.slice(2), { ...ENTRIES[1], expires_at: '2026-04-21T10:32:20Z' }]);
+      await expectRefusal(await post('lab', reportBody()), 401, 'expired');
+      expect(await scrape()).to.match(refused);
+      expect(service.log.at(-2)).to.include({ repo: 'rsyslog', server: 'rsyslog-lab', token: 'ci-lab' });
     });
 
     it('with no source, where it cannot be known whose it is', async () => {
