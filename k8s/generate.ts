@@ -48,11 +48,11 @@ function renderDataSource(provisioning: string, change = (source: DataSource): D
 ${stringify(secret, { singleQuote: true })}`;
 }
 
-/** Grafana fills in the variable from its own environment. */
+/** Grafana fills in the variable from its own environment. Its health check asks for what needs the token. */
 function withToken(source: DataSource): DataSource {
   return {
     ...source,
-    jsonData: { ...source.jsonData, auth_method: 'bearerToken' },
+    jsonData: { ...source.jsonData, auth_method: 'bearerToken', customHealthCheckUrl: '/summary.json' },
     secureJsonData: { bearerToken: '${GITOPS_STATUS_TOKEN}' },
   };
 }

@@ -168,6 +168,7 @@ const paths = {
     }),
     delete: guarded('delete', {
       summary: 'Forget all sources that match',
+      description: 'With a token that is limited to repos or servers: all of those that match.',
       parameters: [
         ...filters,
         {

@@ -180,7 +180,7 @@ export function parseTokens(text: string): Tokens {
 
 function parseJson(text: string): unknown {
   // what UTF-16 looks like when it is read as UTF-8
-  if (/[\0\uFFFD]/.test(text)) throw unusable(['is not text in UTF-8']);
+  if (text.includes('\0')) throw unusable(['is not text in UTF-8']);
   try {
     return JSON.parse(text.replace(/^\uFEFF/, ''));
   } catch (error) {

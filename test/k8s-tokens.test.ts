@@ -95,7 +95,7 @@ describe('access control in Kubernetes', function () {
       const [text = ''] = Object.values(secretOf(manifests, 'gitops-status-datasource'));
       const [source] = parse(text).datasources;
       expect(source).to.include({ type: 'yesoreyeram-infinity-datasource', uid: 'gitops-status' });
-      expect(source.jsonData).to.include({ auth_method: 'bearerToken', customHealthCheckUrl: '/healthz' });
+      expect(source.jsonData).to.include({ auth_method: 'bearerToken', customHealthCheckUrl: '/summary.json' });
       const [, variable = ''] = /^\$\{(\w+)\}$/.exec(source.secureJsonData.bearerToken) ?? [];
       const [, values = ''] = /```yaml\n(grafana:\n {2}envValueFrom:[^]*?)```/.exec(readme) ?? [];
       expect(parse(values).grafana.envValueFrom).to.deep.equal({ [variable]: { secretKeyRef: { name, key } } });

@@ -133,6 +133,14 @@ describe('with access control, the service', () => {
       await expectRefusal(await post('old', reportBody()), 401, 'last-year expired at 2026-04-21T10:32:21.000Z');
     });
 
+    it('one that has expired while it listened, and tells it nothing more', async () => {
+      const stream = await send('GET', '/api/events', bearer('old'));
+      expect(stream.status).to.equal(200);
+      service.clock.advance(60_000);
+      await post('on-call', reportOf([]));
+      expect(await stream.text()).to.not.contain('event: change');
+    });
+
     it('one that the file has no more', async () => {
       expect((await post('ci', reportBody())).status).to.equal(200);
       tokens = tokensText(ENTRIES.slice(1));
