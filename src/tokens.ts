@@ -4,6 +4,7 @@ import { readFile } from 'node:fs/promises';
 import { Ajv2020 } from 'ajv/dist/2020.js';
 import type { FromSchema } from 'json-schema-to-ts';
 import { ConfigError } from './config.ts';
+import { matchesGlob } from './glob.ts';
 import { parseInstant } from './instant.ts';
 import type { Violation } from './problem.ts';
 import { explain } from './violations.ts';
@@ -226,23 +227,7 @@ function toToken({ name, scopes: allowed, repos, servers, expires_at: expiresAt 
 
 /** Without globs every name is meant. */
 function matchesAny(wanted: readonly string[] | undefined, name: string): boolean {
-  return wanted === undefined || wanted.some((glob) => matches(glob, name));
-}
-
-/** Part after part, each at the first place where it fits: a regular expression would try all places, and take years for some names. */
-function matches(glob: string, name: string): boolean {
-  const [head = '', ...parts] = glob.split('*');
-  const tail = parts.pop();
-  if (tail === undefined) return name === glob;
-  let at = head.length;
-  const end = name.length - tail.length;
-  if (end < at || !name.startsWith(head) || !name.endsWith(tail)) return false;
-  for (const part of parts) {
-    const found = name.indexOf(part, at);
-    if (found === -1 || found + part.length > end) return false;
-    at = found + part.length;
-  }
-  return true;
+  return wanted === undefined || wanted.some((glob) => matchesGlob(glob, name));
 }
 
 function soleName(wanted: readonly string[] | undefined): string | undefined {

@@ -1,0 +1,18 @@
+/**
+ * Whether the whole name fits; `*` stands for any characters, slashes included, and for none. Part after part is looked for at the first
+ * place where it fits: a regular expression would try all places, and take years for some names.
+ */
+export function matchesGlob(glob: string, name: string): boolean {
+  const [head = '', ...parts] = glob.split('*');
+  const tail = parts.pop();
+  if (tail === undefined) return name === glob;
+  let at = head.length;
+  const end = name.length - tail.length;
+  if (end < at || !name.startsWith(head) || !name.endsWith(tail)) return false;
+  for (const part of parts) {
+    const found = name.indexOf(part, at);
+    if (found === -1 || found + part.length > end) return false;
+    at = found + part.length;
+  }
+  return true;
+}
