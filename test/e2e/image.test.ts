@@ -10,6 +10,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import { expect } from 'chai';
 import { makeFolder, reportBody } from '../fixtures.ts';
+import { until } from '../process.ts';
 
 const run = promisify(execFile);
 
@@ -102,15 +103,19 @@ describe('the image, built from the Dockerfile', function () {
     const container = await startContainer(folder, config, await makeVolume(folder, config));
     const body = JSON.stringify(reportBody());
     const headers = { 'Content-Type': 'application/json', 'Content-Length': body.length, Expect: '100-continue' };
-    const post = request(`${container.url}/api/status`, { method: 'POST', headers });
-    post.write(body.slice(0, 10));
-    await once(post, 'continue');
-    const stopped = container.stop();
-    await sleep(200);
-    post.end(body.slice(10));
-    const [answer] = (await once(post, 'response')) as [IncomingMessage];
-    expect(answer.statusCode).to.equal(201);
-    expect(await stopped).to.deep.equal({ code: 0, signal: null });
+    try {
+      const post = request(`${container.url}/api/status`, { method: 'POST', headers });
+      post.write(body.slice(0, 10));
+      await once(post, 'continue');
+      const stopped = container.stop();
+      await sleep(200);
+      post.end(body.slice(10));
+      const [answer] = (await once(post, 'response')) as [IncomingMessage];
+      expect(answer.statusCode).to.equal(201);
+      expect(await stopped).to.deep.equal({ code: 0, signal: null });
+    } finally {
+      container.kill();
+    }
   });
 
   it('ends with 0 when it is stopped before its program has been loaded', async () => {
@@ -119,8 +124,13 @@ describe('the image, built from the Dockerfile', function () {
     const forever = ['--eval', 'setInterval(() => {}, 1000); console.log("loading")'];
     const data = await makeVolume(folder, config);
     const container = launch(enter(config, join(folder, 'rootfs'), data, {}, [...beforeMain, ...forever]));
-    while (!container.output().includes('loading')) await sleep(20);
-    expect(await container.signal(config.StopSignal)).to.deep.equal({ code: 0, signal: null });
+    try {
+      await until(() => container.output().includes('loading') || undefined);
+      const stopped = container.signal(config.StopSignal);
+      expect(await Promise.race([stopped, sleep(10_000, 'still there')])).to.deep.equal({ code: 0, signal: null });
+    } finally {
+      container.kill();
+    }
   });
 
   it('runs as pid 1, without root, capabilities or the chance to gain any', async () => {
@@ -194,7 +204,7 @@ async function startContainer(folder: string, config: ImageConfig, data: string,
   const url = `http://127.0.0.1:${port}`;
   const root = join(folder, 'rootfs');
   const inside = (command: string[]) => enter(config, root, data, { PORT: String(port), ...env }, command);
-  const { unshare, output, pid, signal } = launch(inside(config.Entrypoint));
+  const { unshare, output, pid, signal, kill } = launch(inside(config.Entrypoint));
 
   for (const deadline = Date.now() + 60_000; ; await sleep(100)) {
     const ready = await fetch(`${url}/readyz`).then(
@@ -203,7 +213,7 @@ async function startContainer(folder: string, config: ImageConfig, data: string,
     );
     if (ready) break;
     if (unshare.exitCode !== null || Date.now() > deadline) {
-      unshare.kill('SIGKILL');
+      kill();
       throw new Error(`the container did not become ready:\n${output()}`);
     }
   }
@@ -224,6 +234,7 @@ async function startContainer(folder: string, config: ImageConfig, data: string,
       return { code };
     },
     stop: () => signal(config.StopSignal),
+    kill,
   };
 }
 
@@ -240,6 +251,8 @@ function launch(args: string[]) {
     unshare,
     output: () => output,
     pid,
+    /** For clean-up: may be called when it is gone already, and takes what runs inside with it. */
+    kill: () => unshare.kill('SIGKILL'),
     async signal(name: string) {
       process.kill(await pid(), name);
       const [code, signal] = await exited;
