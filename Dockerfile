@@ -14,7 +14,7 @@ COPY src src
 RUN mkdir compile-cache && chown 10001:10001 compile-cache
 USER 10001:10001
 RUN NODE_COMPILE_CACHE=/app/compile-cache DATA_DIR=/tmp/data HOST=127.0.0.1 PORT=0 node --eval ' \
-      const service = require("node:child_process").spawn("node", ["--import", "./src/process-one.ts", "src/main.ts"], { stdio: ["ignore", "pipe", "inherit"] }); \
+      const service = require("node:child_process").spawn("node", ["--import", "./src/early-signals.ts", "src/main.ts"], { stdio: ["ignore", "pipe", "inherit"] }); \
       service.on("exit", (code) => process.exit(code ?? 1)); \
       service.stdout.on("data", async (text) => { \
         const [url] = /http:[^"\s]+/.exec(text) ?? []; \
@@ -49,4 +49,4 @@ EXPOSE 8080
 USER 10001:10001
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=30s --timeout=5s --start-period=30s --retries=3 CMD ["node", "--eval", "const tls = process.env.TLS_CERT_FILE ? 's' : ''; require('http' + tls).get({ host: process.env.HOST || '127.0.0.1', port: process.env.PORT || 8080, path: '/healthz', rejectUnauthorized: false, timeout: 4000 }, (answer) => process.exit(answer.statusCode === 200 ? 0 : 1)).on('error', () => process.exit(1))"]
-ENTRYPOINT ["node", "--import", "./src/process-one.ts", "src/main.ts"]
+ENTRYPOINT ["node", "--import", "./src/early-signals.ts", "src/main.ts"]

@@ -55,7 +55,7 @@ export async function measureReads({ stage, rounds, seconds, say }: Bench): Prom
 }
 
 async function readInThread(options: ReaderOptions): Promise<ReaderResult> {
-  const worker = new Worker(new URL('reader.ts', import.meta.url), { workerData: options });
+  const worker = new Worker(new URL('./reader.ts', import.meta.url), { workerData: options });
   const [result] = (await once(worker, 'message')) as [ReaderResult];
   return result;
 }

@@ -1,8 +1,8 @@
 /** A database as it would be after a long time, without the long time. */
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
-import { createCounts, observe } from '../src/durations.ts';
-import { migrate } from '../src/store/sqlite-migrations.ts';
+import { createHistogram, observe } from '../src/core/reconcile-histogram.ts';
+import { migrate } from '../src/store/sqlite/migrations.ts';
 
 export type Seed = {
   readonly sources: number;
@@ -74,7 +74,7 @@ function insertDrifts(db: DatabaseSync, sources: number, closedDrifts: number, n
   }
 
   const insertDurations = db.prepare('INSERT INTO durations (repo, counts, sum_ms) VALUES (?, ?, ?)');
-  const entry = createCounts();
+  const entry = createHistogram();
   for (let n = 0; n < closedDrifts * SERVERS_PER_REPO; n += 1) observe(entry, durationMs);
   for (let i = 0; i < sources / SERVERS_PER_REPO; i += 1) {
     insertDurations.run(nameOf(i, sources).repo, JSON.stringify(entry.counts), entry.sumMs);

@@ -18,7 +18,7 @@ export function renderDashboards(): Map<string, string> {
 }
 
 if (import.meta.main) {
-  const folder = new URL('dashboards/', import.meta.url);
+  const folder = new URL('./dashboards/', import.meta.url);
   mkdirSync(folder, { recursive: true });
   for (const [name, text] of renderDashboards()) writeFileSync(new URL(name, folder), text);
 }

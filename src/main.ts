@@ -2,17 +2,17 @@ import { randomUUID } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
 import pino from 'pino';
-import { createMay } from './access.ts';
-import { createApp } from './app.ts';
+import { createMay } from './access/authorize.ts';
+import { createApp } from './http/app.ts';
 import { type Config, ConfigError, HELP, parseConfig } from './config.ts';
-import { createEvents } from './events.ts';
-import { createFleet } from './fleet.ts';
-import { startHousekeeping } from './housekeeping.ts';
-import { listen } from './listen.ts';
-import { createMetrics } from './metrics.ts';
-import { openSqlite } from './store/sqlite.ts';
+import { createEventStream } from './http/event-stream.ts';
+import { createFleet } from './fleet/fleet.ts';
+import { startHousekeeping } from './fleet/housekeeping.ts';
+import { listen } from './http/listen.ts';
+import { createMetrics } from './http/metrics.ts';
+import { openSqlite } from './store/sqlite/sqlite.ts';
 import { StoreError } from './store/store.ts';
-import { type Tokens, openTokens } from './tokens.ts';
+import { type Tokens, openTokens } from './access/tokens.ts';
 
 const NAME = 'gitops-status-server';
 const COMMIT_TIMEOUT_MS = 10_000;
@@ -51,7 +51,7 @@ async function run(config: Config): Promise<void> {
   let isStopping = false;
   // until it listens nothing is under way, and what is on disk is whole
   let close = async (): Promise<void> => {};
-  // before anything that takes time, and in the place of `process-one.ts`
+  // before anything that takes time, and in the place of `early-signals.ts`
   for (const signal of ['SIGTERM', 'SIGINT']) process.removeAllListeners(signal).on(signal, stop);
 
   const tokens = config.tokensFile === undefined ? undefined : openTokens(config.tokensFile);
@@ -70,7 +70,7 @@ async function run(config: Config): Promise<void> {
     },
   });
   const housekeeping = startHousekeeping({ fleet, store, config, now, metrics, log });
-  const events = createEvents(now);
+  const events = createEventStream(now);
   const app = createApp({
     fleet,
     store,

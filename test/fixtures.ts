@@ -5,16 +5,16 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
 import pino, { type Logger } from 'pino';
-import { createMay } from '../src/access.ts';
-import { createApp } from '../src/app.ts';
-import { type Events, createEvents } from '../src/events.ts';
-import { type Fleet, createFleet } from '../src/fleet.ts';
-import type { Snapshot } from '../src/ledger.ts';
-import { listen } from '../src/listen.ts';
-import { type Metrics, createMetrics } from '../src/metrics.ts';
-import { openSqlite } from '../src/store/sqlite.ts';
+import { createMay } from '../src/access/authorize.ts';
+import { createApp } from '../src/http/app.ts';
+import { type EventStream, createEventStream } from '../src/http/event-stream.ts';
+import { type Fleet, createFleet } from '../src/fleet/fleet.ts';
+import type { Snapshot } from '../src/core/ledger.ts';
+import { listen } from '../src/http/listen.ts';
+import { type Metrics, createMetrics } from '../src/http/metrics.ts';
+import { openSqlite } from '../src/store/sqlite/sqlite.ts';
 import { type Store, StoreError, type StoredSource } from '../src/store/store.ts';
-import type { Tokens } from '../src/tokens.ts';
+import type { Tokens } from '../src/access/tokens.ts';
 
 /** Five seconds after the `last_check` of {@link reportBody}. */
 export const NOW = Date.UTC(2026, 3, 21, 10, 32, 20);
@@ -178,7 +178,7 @@ export type Service = {
   readonly fleet: Fleet;
   readonly store: Store;
   readonly metrics: Metrics;
-  readonly events: Events;
+  readonly events: EventStream;
   readonly logger: Logger;
   /** What it has logged, at level debug and above. */
   readonly log: readonly Record<string, unknown>[];
@@ -218,7 +218,7 @@ export async function startService(options: ServiceOptions = {}): Promise<Servic
       logger.error({ operation, err: error }, 'the store failed');
     },
   });
-  const events = createEvents(clock.now);
+  const events = createEventStream(clock.now);
   const app = createApp({
     fleet,
     store,

@@ -1,11 +1,11 @@
 import { expect } from 'chai';
 import * as fc from 'fast-check';
-import { type Fleet, createFleet } from '../src/fleet.ts';
-import { toIso } from '../src/instant.ts';
-import { lapseUntil, verdictOf } from '../src/ledger.ts';
-import { renderLabels } from '../src/metrics.ts';
-import { parseReport } from '../src/report.ts';
-import { openSqlite } from '../src/store/sqlite.ts';
+import { type Fleet, createFleet } from '../src/fleet/fleet.ts';
+import { toIso } from '../src/core/timestamp.ts';
+import { lapseUntil, verdictOf } from '../src/core/ledger.ts';
+import { renderLabels } from '../src/http/metrics.ts';
+import { parseReport } from '../src/core/report.ts';
+import { openSqlite } from '../src/store/sqlite/sqlite.ts';
 import type { Store } from '../src/store/store.ts';
 import { NOW, type Service, createClock, makeFolder, reportBody, reportOf, startService } from './fixtures.ts';
 
@@ -135,9 +135,9 @@ describe('properties', function () {
       }
       for (const name of ['etc/motd', '__proto__', 'ä "b"\\', '日本']) {
         const drifted = onDisk.filter(({ snapshot }) => snapshot.files.some((file) => file.name === name));
-        expect(fleet.spread.drifted(repo, name)).to.equal(drifted.length);
+        expect(fleet.fileSpread.drifted(repo, name)).to.equal(drifted.length);
       }
-      expect(fleet.spread.servers(repo)).to.equal(onDisk.length);
+      expect(fleet.fileSpread.servers(repo)).to.equal(onDisk.length);
 
       const ever = { from: 0, to: Number.MAX_SAFE_INTEGER };
       const drifts = (await store.drifts(ever)).filter((drift) => drift.repo === repo);

@@ -4,7 +4,7 @@ import { readFileSync } from 'node:fs';
 import { promisify } from 'node:util';
 import { expect } from 'chai';
 import { HELP } from '../src/config.ts';
-import { parseTokens } from '../src/tokens.ts';
+import { parseTokens } from '../src/access/tokens.ts';
 import { type Service, createClock, startService } from './fixtures.ts';
 
 const run = promisify(execFile);

@@ -1,6 +1,6 @@
-import type { DurationCounts } from '../durations.ts';
-import type { Change as HistoryChange } from '../history.ts';
-import type { Advance, Lapse, OpenDrift, Snapshot } from '../ledger.ts';
+import type { ReconcileHistogram } from '../core/reconcile-histogram.ts';
+import type { StateChange } from '../core/history.ts';
+import type { Advance, Lapse, OpenDrift, Snapshot } from '../core/ledger.ts';
 
 /**
  * The row of a source's present life. `id` is never used twice, not even for the same repo and server, so that id and version
@@ -100,13 +100,13 @@ export type Store = {
   drifts(range: Range, limit?: number, selection?: Selection): Promise<ClosedDrift[]>;
 
   /**
-   * What the sources were in the range, removed ones too, as `changesOf` in `history.ts` gives it; of more than `limit` changes the
+   * What the sources were in the range, removed ones too, as `stateChanges` in `history.ts` gives it; of more than `limit` changes the
    * newest. Ascending in time, then by repo and server. Never waits behind a commit.
    */
-  history(range: Range, now: number, limit?: number, selection?: Selection): Promise<HistoryChange[]>;
+  history(range: Range, now: number, limit?: number, selection?: Selection): Promise<StateChange[]>;
 
   /** Per repo, how long drifts that a report has ended had lasted: all there ever were, whatever has been pruned. */
-  durations(): Promise<Map<string, DurationCounts>>;
+  reconcileHistograms(): Promise<Map<string, ReconcileHistogram>>;
 
   /** Ended lapses that overlap the range, sorted by their beginning, then repo, server. Never waits behind a commit. */
   lapses(range: Range): Promise<StoredLapse[]>;

@@ -151,7 +151,7 @@ describe('the image, built from the Dockerfile', function () {
     const data = await makeVolume(folder, config);
     const container = await startContainer(folder, config, data);
     try {
-      expect((await container.run(['node', 'src/backup.ts', '/data/backup.db'])).code).to.equal(0);
+      expect((await container.run(['node', 'src/commands/backup.ts', '/data/backup.db'])).code).to.equal(0);
       expect(await readdir(data)).to.include('backup.db');
     } finally {
       await container.stop();
@@ -182,7 +182,7 @@ describe('the image, built from the Dockerfile', function () {
     }
     const files = (outcome: RegExp) => [...container.output().matchAll(outcome)].map(([, file]) => file);
     const hits = files(/retrieving transpile cache for StrippedTypeScript (\S+?)\.\.\.success/g);
-    expect(hits).to.include('file:///app/src/main.ts').and.to.include('file:///app/src/store/sqlite-reader.ts');
+    expect(hits).to.include('file:///app/src/main.ts').and.to.include('file:///app/src/store/sqlite/reader.ts');
     expect(files(/no transpile cache for StrippedTypeScript (\S+)/g)).to.deep.equal([]);
   });
 });

@@ -1,0 +1,243 @@
+import { hash } from 'node:crypto';
+import { readFileSync } from 'node:fs';
+import { readFile } from 'node:fs/promises';
+import { Ajv2020 } from 'ajv/dist/2020.js';
+import type { FromSchema } from 'json-schema-to-ts';
+import { ConfigError } from '../config.ts';
+import { matchesGlob } from './glob.ts';
+import { parseTimestamp } from '../core/timestamp.ts';
+import type { ValidationError } from '../http/problem.ts';
+import { explain } from '../core/validation-errors.ts';
+
+/** What a token may be for: to post reports, to read all that is shown, to forget sources. */
+const SCOPES = ['report', 'read', 'delete'] as const;
+export type Scope = (typeof SCOPES)[number];
+
+/** Who sends a request, as the tokens file describes it. */
+export type Token = {
+  /** For people and logs; no secret. */
+  readonly name: string;
+  readonly scopes: ReadonlySet<Scope>;
+  /** Milliseconds; infinite when it does not expire. */
+  readonly expiresAt: number;
+  /** Whether it may report, or forget, this source. */
+  isFor(repo: string, server: string): boolean;
+  /** The source that it is for, where there can be only one. */
+  readonly onlySource: { readonly repo: string; readonly server: string } | undefined;
+};
+
+/** What a tokens file says. */
+export type Tokens = {
+  readonly size: number;
+  /** What may be done without a token. */
+  readonly anonymous: ReadonlySet<Scope>;
+  /** @param token as it was sent */
+  find(token: string): Token | undefined;
+};
+
+export type TokensFile = {
+  current(): Tokens;
+  /**
+   * Reads the file again whenever it changes, from now on. A change that cannot be used leaves the tokens as they were.
+   * @param onChange is told of each change: the new tokens, or why they cannot be used
+   */
+  watch(onChange: (changed: Tokens | ConfigError) => void, everyMs?: number): { stop(): void };
+};
+
+const scopes = {
+  type: 'array',
+  description: 'a list of one or more of report, read and delete',
+  items: { type: 'string', enum: SCOPES, description: 'report, read or delete' },
+} as const;
+const globs = {
+  type: 'array',
+  minItems: 1,
+  description: 'a list of names, in which * stands for any characters',
+  items: {
+    type: 'string',
+    maxLength: 200,
+    pattern: '^[A-Za-z0-9*][A-Za-z0-9._:/@*-]*$',
+    description:
+      'a name of at most 200 characters of A-Z a-z 0-9 . _ : / @ -, in which * stands for any characters, that begins with a letter, a digit or *',
+  },
+} as const;
+
+/** Each description completes the sentence "must be …". A key that is not known is refused: a misspelt limit would be none. */
+const schema = {
+  type: 'object',
+  description: 'a JSON object such as {"tokens": []}',
+  additionalProperties: false,
+  required: ['tokens'],
+  properties: {
+    anonymous: scopes,
+    tokens: {
+      type: 'array',
+      minItems: 1,
+      description: 'a list of at least one token',
+      items: {
+        type: 'object',
+        description: 'an object with name, sha256 and scopes',
+        additionalProperties: false,
+        required: ['name', 'sha256', 'scopes'],
+        properties: {
+          name: {
+            type: 'string',
+            pattern: String.raw`^[\w.:/@-]{1,100}$`,
+            description: '1 to 100 characters of A-Z a-z 0-9 . _ : / @ -, and no name twice',
+          },
+          sha256: {
+            type: 'string',
+            pattern: '^[0-9a-f]{64}$',
+            description: 'the SHA-256 of the token, 64 characters of 0-9 a-f, and none twice',
+          },
+          scopes: { ...scopes, minItems: 1 },
+          repos: globs,
+          servers: globs,
+          expires_at: {
+            type: 'string',
+            format: 'date-time',
+            description: 'an ISO 8601 / RFC 3339 time with a zone, such as 2027-01-31T00:00:00Z',
+          },
+        },
+      },
+    },
+  },
+} as const;
+
+type Content = FromSchema<typeof schema>;
+type Entry = Content['tokens'][number];
+
+const ajv = new Ajv2020({ allErrors: true, verbose: true, strict: true });
+ajv.addFormat('date-time', (text: string) => !Number.isNaN(parseTimestamp(text)));
+const isContent = ajv.compile<Content>(schema);
+
+const LOOK_EVERY_MS = 5000;
+
+/** @throws {ConfigError} when the file cannot be used */
+export function openTokens(file: string): TokensFile {
+  let seen = readNow(file);
+  let tokens = parseTokens(seen);
+
+  /** Undefined: as it was seen last. */
+  async function look(): Promise<Tokens | ConfigError | undefined> {
+    const found = await readFile(file, 'utf8').catch(unreadable);
+    const text = found instanceof ConfigError ? found.message : found;
+    if (text === seen) return undefined;
+    seen = text;
+    if (found instanceof ConfigError) return found;
+    try {
+      tokens = parseTokens(found);
+      return tokens;
+    } catch (error) {
+      return error as ConfigError;
+    }
+  }
+
+  return {
+    current: () => tokens,
+    watch(onChange, everyMs = LOOK_EVERY_MS) {
+      let isLooking = false;
+      // not fs.watch: Kubernetes swaps the folder that a mounted Secret is in
+      const timer = setInterval(async () => {
+        if (isLooking) return;
+        isLooking = true;
+        const changed = await look();
+        isLooking = false;
+        if (changed !== undefined) onChange(changed);
+      }, everyMs);
+      return { stop: () => clearInterval(timer) };
+    },
+  };
+}
+
+function readNow(file: string): string {
+  try {
+    return readFileSync(file, 'utf8');
+  } catch (error) {
+    throw unreadable(error as Error);
+  }
+}
+
+function unreadable({ message }: Error): ConfigError {
+  return unusable([`cannot be read: ${message}`]);
+}
+
+/**
+ * Parses what a tokens file contains.
+ * @throws {ConfigError} naming every broken rule, and no value: somebody may have written a token where its hash belongs
+ */
+export function parseTokens(text: string): Tokens {
+  const content = parseJson(text);
+  if (!isContent(content)) throw unusable(explain(isContent.errors ?? [], { hidesValues: true }).map(toSentence));
+  const violations = rulesAcross(content.tokens);
+  if (violations.length > 0) throw unusable(violations.map(toSentence));
+  const bySha256 = new Map(content.tokens.map((entry) => [entry.sha256, toToken(entry)]));
+  return {
+    size: bySha256.size,
+    anonymous: new Set(content.anonymous),
+    find: (token) => bySha256.get(hash('sha256', token)),
+  };
+}
+
+function parseJson(text: string): unknown {
+  // what UTF-16 looks like when it is read as UTF-8
+  if (text.includes('\0')) throw unusable(['is not text in UTF-8']);
+  try {
+    return JSON.parse(text.replace(/^\uFEFF/, ''));
+  } catch (error) {
+    // of what V8 says only what it does not quote from the text
+    throw unusable([`is not JSON: ${(error as Error).message.replace(/, (\.\.\.)?".*/s, '')}`]);
+  }
+}
+
+function rulesAcross(entries: readonly Entry[]): ValidationError[] {
+  const violations: ValidationError[] = [];
+  const names = new Set<string>();
+  const hashes = new Set<string>();
+  for (const [index, { name, sha256, scopes: allowed, repos, servers }] of entries.entries()) {
+    const pointer = `/tokens/${index}`;
+    if (names.has(name)) {
+      violations.push({ pointer: `${pointer}/name`, detail: 'must not repeat the name of another token' });
+    }
+    if (hashes.has(sha256)) {
+      violations.push({ pointer: `${pointer}/sha256`, detail: 'must not repeat that of another token' });
+    }
+    names.add(name);
+    hashes.add(sha256);
+    if (allowed.includes('read') && (repos !== undefined || servers !== undefined)) {
+      violations.push({
+        pointer: `${pointer}/scopes`,
+        detail: 'must not have read beside repos or servers, which limit report and delete only: read in another token',
+      });
+    }
+  }
+  return violations;
+}
+
+function toToken({ name, scopes: allowed, repos, servers, expires_at: expiresAt }: Entry): Token {
+  const [repo, server] = [soleName(repos), soleName(servers)];
+  return {
+    name,
+    scopes: new Set(allowed),
+    expiresAt: expiresAt === undefined ? Number.POSITIVE_INFINITY : parseTimestamp(expiresAt),
+    isFor: (of, on) => matchesAny(repos, of) && matchesAny(servers, on),
+    onlySource: repo !== undefined && server !== undefined ? { repo, server } : undefined,
+  };
+}
+
+/** Without globs every name is meant. */
+function matchesAny(wanted: readonly string[] | undefined, name: string): boolean {
+  return wanted === undefined || wanted.some((glob) => matchesGlob(glob, name));
+}
+
+function soleName(wanted: readonly string[] | undefined): string | undefined {
+  return wanted?.length === 1 && !wanted[0]?.includes('*') ? wanted[0] : undefined;
+}
+
+function toSentence({ pointer, detail }: ValidationError): string {
+  return `${pointer || 'the file'} ${detail}`;
+}
+
+function unusable(sentences: readonly string[]): ConfigError {
+  return new ConfigError(sentences.map((sentence) => `TOKENS_FILE: ${sentence}`));
+}

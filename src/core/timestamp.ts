@@ -1,0 +1,33 @@
+const ISO_8601 =
+  /^(\d{4})-(\d\d)-(\d\d)[Tt ](\d\d):(\d\d)(?::(\d\d)(?:[.,](\d{1,9})\d*)?)?(?:[Zz]|([+-])(\d\d)(?::?(\d\d))?)$/;
+const DAYS_IN_MONTH = [31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31];
+
+/**
+ * Reads an ISO 8601 date and time with a zone, as RFC 3339 profiles it and as `date -Is`, `date +%FT%T%z` and Python's
+ * `isoformat()` write it. A leap second (`:60`) is the first instant of the next minute.
+ * @returns milliseconds since the epoch; NaN for anything else, an impossible date and a missing zone included
+ */
+export function parseTimestamp(text: string): number {
+  const match = ISO_8601.exec(text);
+  if (match === null) return Number.NaN;
+  const [, year, month, day, hour, minute, second, fraction, sign, zoneHour, zoneMinute] = match;
+  const [y, mo, d] = [Number(year), Number(month), Number(day)];
+  const [h, mi, s] = [Number(hour), Number(minute), Number(second ?? 0)];
+  const [zh, zm] = [Number(zoneHour ?? 0), Number(zoneMinute ?? 0)];
+  if (d < 1 || d > daysIn(y, mo) || h > 23 || mi > 59 || s > 60 || zh > 23 || zm > 59) return Number.NaN;
+  const ms = fraction === undefined ? 0 : Math.floor(Number(`0.${fraction}`) * 1000);
+  const zoneMs = (zh * 60 + zm) * (sign === '-' ? -60_000 : 60_000);
+  // Date.UTC takes the years 0 to 99 for 1900 to 1999
+  if (y < 100) return Number.NaN;
+  return Date.UTC(y, mo - 1, d, h, mi, s, ms) - zoneMs;
+}
+
+/** Milliseconds since the epoch → `2026-04-21T10:32:15.000Z`. */
+export function toIso(ms: number): string {
+  return new Date(ms).toISOString();
+}
+
+function daysIn(year: number, month: number): number {
+  const isLeap = (year % 4 === 0 && year % 100 !== 0) || year % 400 === 0;
+  return month === 2 && isLeap ? 29 : (DAYS_IN_MONTH[month - 1] ?? 0);
+}

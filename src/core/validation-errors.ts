@@ -1,0 +1,63 @@
+import type { ErrorObject } from 'ajv';
+import type { ValidationError } from '../http/problem.ts';
+
+/** Where one rule is broken in many places, so many are listed and the rest counted: a bad body must not make a huge answer. */
+const MAX_PLACES_PER_RULE = 100;
+
+/**
+ * ajv's errors in sentences, made from the descriptions in the schema: each completes "must be …".
+ * @param options `hidesValues`: the sentences say what must be, not what is
+ */
+export function explain(errors: readonly ErrorObject[], { hidesValues = false } = {}): ValidationError[] {
+  const byRule = new Map<string, ValidationError[]>();
+  for (const error of errors) {
+    const rule = byRule.get(error.schemaPath) ?? [];
+    byRule.set(error.schemaPath, rule);
+    // past the limit only the number counts
+    rule.push(rule.length < MAX_PLACES_PER_RULE ? toViolation(error, hidesValues) : { pointer: '', detail: '' });
+  }
+  return [...byRule.values()].flatMap((rule) => capped(rule, 'the same rule is broken'));
+}
+
+function toViolation(error: ErrorObject, hidesValues: boolean): ValidationError {
+  const { keyword, instancePath, params, parentSchema, data } = error;
+  if (keyword === 'required') return { pointer: `${instancePath}/${params.missingProperty}`, detail: 'is required' };
+  if (keyword === 'additionalProperties') {
+    const name = String(params.additionalProperty);
+    // where values are hidden, a key may be one that went astray
+    if (hidesValues && !/^[a-z_]{1,20}$/i.test(name))
+      return { pointer: instancePath, detail: 'has a key that is not known here' };
+    return { pointer: `${instancePath}/${name}`, detail: 'is not known here' };
+  }
+  if (hidesValues) return { pointer: instancePath, detail: `must be ${parentSchema?.description}` };
+  let found: string;
+  if (keyword === 'type') found = `is ${typeName(data)}`;
+  else if (keyword === 'minLength' || keyword === 'maxLength') found = `has ${[...(data as string)].length} characters`;
+  else found = `is ${preview(data)}`;
+  return { pointer: instancePath, detail: `must be ${parentSchema?.description}, but ${found}` };
+}
+
+/** So many and a line that counts the others. */
+export function capped(violations: ValidationError[], what: string): ValidationError[] {
+  const more = violations.length - MAX_PLACES_PER_RULE;
+  if (more <= 0) return violations;
+  // all of them are in one list
+  const [, list] = violations[0]?.pointer.split('/') ?? [];
+  return [
+    ...violations.slice(0, MAX_PLACES_PER_RULE),
+    { pointer: `/${list}`, detail: `${what} in ${more} more places` },
+  ];
+}
+
+function typeName(value: unknown): string {
+  if (value === null) return 'null';
+  if (Array.isArray(value)) return 'a list';
+  if (typeof value === 'number') return `the number ${value}`;
+  return typeof value === 'object' ? 'an object' : `a ${typeof value}`;
+}
+
+/** A value as JSON, shortened. */
+export function preview(value: unknown): string {
+  const text = JSON.stringify(value);
+  return text.length > 80 ? `${text.slice(0, 80)}…` : text;
+}

@@ -1,0 +1,148 @@
+import { reportSchema } from '../core/report.ts';
+
+export const string = { type: 'string' };
+const integer = { type: 'integer', minimum: 0 };
+const instant = { type: 'string', format: 'date-time' };
+const nullable = (schema: { type: string }) => ({ ...schema, type: [schema.type, 'null'] });
+const strings = { type: 'array', items: string };
+const names = { type: 'array', items: object({ name: string }) };
+const verdict = { type: 'string', enum: ['SYNCED', 'OUT_OF_SYNC', 'STALE'] };
+const syncStatus = { type: 'string', enum: ['SYNCED', 'OUT_OF_SYNC'] };
+
+/** All properties required, none besides: what the service sends is exactly this. */
+function object(properties: Record<string, object>, description?: string) {
+  return {
+    type: 'object',
+    ...(description === undefined ? {} : { description }),
+    required: Object.keys(properties),
+    properties,
+    additionalProperties: false,
+  };
+}
+
+const sourceFields = {
+  repo: string,
+  server: string,
+  sync_status: syncStatus,
+  drift_count: integer,
+  last_check: { ...instant, description: 'As posted.' },
+  commit: nullable(string),
+  pipeline_url: nullable(string),
+  verdict,
+  out_of_sync: { type: 'integer', enum: [0, 1], description: '0 only when SYNCED and not stale.' },
+  stale: { type: 'boolean' },
+  status_since: instant,
+  received_at: instant,
+  stale_at: instant,
+  files_text: { type: 'string', description: 'The names, joined by ", ".' },
+};
+
+/** `components.schemas`: what is posted and what is answered. */
+export const schemas = {
+  Report: reportSchema,
+  Receipt: object({
+    repo: string,
+    server: string,
+    result: {
+      type: 'string',
+      enum: ['created', 'changed', 'unchanged', 'superseded'],
+      description: 'superseded: a report with a newer last_check is kept, and nothing was stored.',
+    },
+    verdict,
+    previous_status: { type: ['string', 'null'], enum: ['SYNCED', 'OUT_OF_SYNC', null] },
+    drift_count: integer,
+    opened: { ...strings, description: 'Files that differ since this report.' },
+    closed: { ...strings, description: 'Files that no longer differ since this report.' },
+    status_since: instant,
+    stale_at: { ...instant, description: 'Without another report the source is STALE from then on.' },
+    ignored: { ...strings, description: 'Posted fields that are not part of the contract.' },
+  }),
+  Source: object({ ...sourceFields, files: { ...names, description: 'Files that differ.' } }),
+  SourceDetail: object({
+    ...sourceFields,
+    first_seen: instant,
+    files: {
+      type: 'array',
+      items: object({
+        name: string,
+        since: instant,
+        times_drifted: { type: 'integer', minimum: 1, description: 'Drifts of this file so far, this one included.' },
+        diff: nullable(string),
+      }),
+    },
+    drifts: {
+      type: 'array',
+      description: 'Open drifts, then the newest closed ones.',
+      items: object({
+        name: string,
+        opened_at: instant,
+        closed_at: nullable(instant),
+        duration_seconds: { type: 'number', minimum: 0 },
+      }),
+    },
+  }),
+  File: object({
+    repo: string,
+    server: string,
+    name: string,
+    since: instant,
+    last_check: instant,
+    times_drifted: { type: 'integer', minimum: 1, description: 'Drifts of this file here so far, this one included.' },
+    servers_drifted: { type: 'integer', minimum: 1, description: 'On how many servers of the repo it differs now.' },
+    servers: { type: 'integer', minimum: 1, description: 'How many servers the repo has.' },
+    commit: nullable(string),
+    pipeline_url: nullable(string),
+  }),
+  Summary: object({
+    sources: integer,
+    synced: integer,
+    out_of_sync: integer,
+    stale: integer,
+    drift_count: integer,
+    repos: integer,
+    servers: integer,
+    oldest_drift_since: nullable(instant),
+    generated_at: instant,
+  }),
+  Change: object({
+    time: instant,
+    time_ms: integer,
+    repo: string,
+    server: string,
+    source: { type: 'string', description: 'repo/server' },
+    verdict,
+    state: { type: 'integer', enum: [0, 1, 2], description: '0 SYNCED, 1 OUT_OF_SYNC, 2 STALE' },
+    drift_count: integer,
+  }),
+  Drift: object({
+    repo: string,
+    server: string,
+    name: string,
+    opened_at: instant,
+    closed_at: nullable(instant),
+    duration_seconds: { type: 'number', minimum: 0, description: 'Until now while it is open.' },
+    time: { ...integer, description: 'opened_at in epoch milliseconds, as Grafana annotations want it.' },
+    timeEnd: { ...integer, description: 'closed_at in epoch milliseconds; now while it is open.' },
+    text: string,
+    tags: { type: 'string', description: 'repo,server' },
+  }),
+  Deleted: object({ deleted: integer }),
+  Health: object({ status: string }),
+  Problem: {
+    type: 'object',
+    description: 'RFC 9457.',
+    required: ['type', 'title', 'status', 'detail', 'request_id'],
+    properties: {
+      type: string,
+      title: string,
+      status: { type: 'integer' },
+      detail: string,
+      request_id: string,
+      errors: {
+        type: 'array',
+        description: 'With 422: every broken rule, with a JSON Pointer (RFC 6901) into the body.',
+        items: object({ pointer: string, detail: string }),
+      },
+    },
+  },
+};

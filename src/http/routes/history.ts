@@ -1,0 +1,141 @@
+import { setImmediate as nextTurn } from 'node:timers/promises';
+import type { Context } from 'koa';
+import { type Filter, isSelected } from '../filter.ts';
+import type { Fleet } from '../../fleet/fleet.ts';
+import type { StateChange } from '../../core/history.ts';
+import { toIso } from '../../core/timestamp.ts';
+import type { Verdict } from '../../core/ledger.ts';
+import { createTopN } from '../../core/top-n.ts';
+import { compareTexts } from '../../core/compare.ts';
+import { type Present, renderArray } from './sources.ts';
+import { parseRange } from '../time-range.ts';
+import { beginRead, sendPortions } from '../response.ts';
+import type { ClosedDrift, Range, Selection, Store } from '../../store/store.ts';
+
+/** The reads of what was: `/history.json` and `/drifts.json`. */
+export type Past = {
+  sendHistory(ctx: Context, filter: Filter, now: number): Promise<void>;
+  sendDrifts(ctx: Context, filter: Filter, now: number): Promise<void>;
+};
+
+/** A drift of a list; open ones have no end. */
+type Drift = Omit<ClosedDrift, 'closedAt'> & { readonly closedAt: number | null };
+
+/** Between portions of sources the event loop is free for others. */
+const SOURCES_AT_ONCE = 5000;
+/** What Grafana's state timelines colour. */
+const STATES: Record<Verdict, number> = { SYNCED: 0, OUT_OF_SYNC: 1, STALE: 2 };
+
+/** @param historyRetentionMs what ended longer ago may be forgotten: a source must not look in sync for that */
+export function createPast(fleet: Fleet, store: Store, present: Present, historyRetentionMs: number): Past {
+  return {
+    async sendHistory(ctx, filter, now) {
+      const { to, limit, ...asked } = parseRange(ctx.query, now);
+      const from = Math.max(asked.from, now - historyRetentionMs);
+      // an answer about the past does not change without the state
+      if (!beginRead(ctx, 'json', `${present.etagAt(now)}.${from}.${Math.min(to, now)}`)) return;
+      // one more than asked for tells whether there is more
+      const read = () => store.history({ from, to }, now, limit + 1, selectionOf(filter, fleet, now));
+      const shown = cut(ctx, from < to ? await read() : [], limit);
+      sendPortions(ctx, renderArray(mapped(shown, renderChange)));
+    },
+
+    async sendDrifts(ctx, filter, now) {
+      const range = parseRange(ctx.query, now);
+      // open ones grow with time
+      if (!beginRead(ctx, 'json', `${present.etagAt(now)}.${now}`)) return;
+      // open ones before closed ones: what closes in between is in both, not in neither
+      const open = await openDrifts(fleet, filter, range, range.limit, now);
+      const closed = await store.drifts(range, range.limit + 1, selectionOf(filter, fleet, now));
+      const known = new Set(closed.map(keyOf));
+      const drifts = [...closed, ...open.filter((drift) => !known.has(keyOf(drift)))];
+      const newest = drifts.toSorted((a, b) => a.openedAt - b.openedAt).slice(-range.limit - 1);
+      const shown = cut(ctx, newest, range.limit).toSorted(compareDrifts);
+      sendPortions(ctx, renderArray(mapped(shown, (drift) => renderDrift(drift, now))));
+    },
+  };
+}
+
+/** Sources of the past are chosen by name; by verdict, those that have it now. */
+function selectionOf(filter: Filter, fleet: Fleet, now: number): Selection {
+  const matching = filter.verdict && fleet.list().filter((source) => isSelected(filter, source, now));
+  return {
+    repos: filter.repo && [...filter.repo],
+    servers: filter.server && [...filter.server],
+    ids: matching?.map(({ id }) => id),
+  };
+}
+
+/** At most the `limit` + 1 that opened last. */
+async function openDrifts(
+  fleet: Fleet,
+  filter: Filter,
+  { from, to }: Range,
+  limit: number,
+  now: number,
+): Promise<Drift[]> {
+  const newest = createTopN<Drift>(limit + 1, (a, b) => a.openedAt - b.openedAt);
+  for (const [index, source] of fleet.list().entries()) {
+    if (index % SOURCES_AT_ONCE === SOURCES_AT_ONCE - 1) await nextTurn();
+    const { repo, server, files } = source.snapshot;
+    if (files.length === 0 || now < from || !isSelected(filter, source, now)) continue;
+    for (const { name, times, since } of files) {
+      if (since < to) newest.push({ repo, server, name, times, openedAt: since, closedAt: null });
+    }
+  }
+  return newest.done();
+}
+
+/** The newest `limit` of rows that ascend in time; where there are more, a header says so. */
+function cut<T>(ctx: Context, rows: readonly T[], limit: number): readonly T[] {
+  if (rows.length <= limit) return rows;
+  ctx.set('X-Truncated', 'true');
+  return rows.slice(-limit);
+}
+
+function* mapped<T>(items: readonly T[], render: (item: T) => string): Generator<string> {
+  for (const item of items) yield render(item);
+}
+
+function renderChange({ time, repo, server, verdict, driftCount }: StateChange): string {
+  return JSON.stringify({
+    time: toIso(time),
+    time_ms: time,
+    repo,
+    server,
+    source: `${repo}/${server}`,
+    verdict,
+    state: STATES[verdict],
+    drift_count: driftCount,
+  });
+}
+
+/** `time` … `tags` are what a Grafana annotation query reads; an open drift reaches to now. */
+function renderDrift({ repo, server, name, openedAt, closedAt }: Drift, now: number): string {
+  const end = closedAt ?? now;
+  return JSON.stringify({
+    repo,
+    server,
+    name,
+    opened_at: toIso(openedAt),
+    closed_at: closedAt === null ? null : toIso(closedAt),
+    duration_seconds: (end - openedAt) / 1000,
+    time: openedAt,
+    timeEnd: end,
+    text: `${name} differs on ${server} (${repo})`,
+    tags: `${repo},${server}`,
+  });
+}
+
+function keyOf({ repo, server, name, times, openedAt }: Drift): string {
+  return `${repo}\n${server}\n${openedAt}\n${times}\n${name}`;
+}
+
+function compareDrifts(a: Drift, b: Drift): number {
+  return (
+    compareTexts(a.repo, b.repo) ||
+    compareTexts(a.server, b.server) ||
+    compareTexts(a.name, b.name) ||
+    a.openedAt - b.openedAt
+  );
+}

@@ -1,0 +1,105 @@
+import type { Accepted } from '../fleet/fleet.ts';
+import { toIso } from '../core/timestamp.ts';
+import { type Snapshot, type Verdict, verdictOf } from '../core/ledger.ts';
+import type { Source } from '../fleet/source-index.ts';
+import type { Detail } from '../store/store.ts';
+
+/**
+ * The row of a source in `/status.json`, as JSON text. It is kept with the source until its snapshot is replaced or it becomes STALE.
+ * @param now milliseconds
+ */
+export function renderRow(source: Source, now: number): string {
+  const isStale = now >= source.snapshot.staleAt;
+  if (source.row === undefined || source.rowIsStale !== isStale) {
+    source.row = JSON.stringify(toRow(source.snapshot, now));
+    source.rowIsStale = isStale;
+  }
+  return source.row;
+}
+
+/** The flat fields of a source; `files` without diffs. Also the beginning of its detail. */
+function toRow(snapshot: Snapshot, now: number) {
+  const verdict = verdictOf(snapshot, now);
+  return {
+    repo: snapshot.repo,
+    server: snapshot.server,
+    sync_status: snapshot.syncStatus,
+    drift_count: snapshot.files.length,
+    files: snapshot.files.map(({ name }) => ({ name })),
+    last_check: snapshot.lastCheck,
+    commit: snapshot.commit,
+    pipeline_url: snapshot.pipelineUrl,
+    verdict,
+    // as gitops_in_sync: only fresh evidence is good news
+    out_of_sync: verdict === 'SYNCED' ? 0 : 1,
+    stale: verdict === 'STALE',
+    status_since: toIso(snapshot.statusSince),
+    received_at: toIso(snapshot.receivedAt),
+    stale_at: toIso(snapshot.staleAt),
+    files_text: snapshot.files.map(({ name }) => name).join(', '),
+  };
+}
+
+/** `GET /api/status/{repo}/{server}`: one source in full. */
+export function toDetail({ snapshot, diffs, drifts }: Detail, now: number) {
+  const { files, ...row } = toRow(snapshot, now);
+  return {
+    ...row,
+    first_seen: toIso(snapshot.firstSeen),
+    files: snapshot.files.map(({ name, since, times }) => ({
+      name,
+      since: toIso(since),
+      times_drifted: times,
+      // a file may be called as objects have it: constructor
+      diff: (Object.hasOwn(diffs, name) ? diffs[name] : null) ?? null,
+    })),
+    drifts: [
+      ...snapshot.files.map(({ name, since }) => toDrift(name, since, null, now)),
+      ...drifts.map(({ name, openedAt, closedAt }) => toDrift(name, openedAt, closedAt, now)),
+    ],
+  };
+}
+
+function toDrift(name: string, openedAt: number, closedAt: number | null, now: number) {
+  return {
+    name,
+    opened_at: toIso(openedAt),
+    closed_at: closedAt === null ? null : toIso(closedAt),
+    duration_seconds: ((closedAt ?? now) - openedAt) / 1000,
+  };
+}
+
+/** What the sender of a report is told. */
+export type Receipt = {
+  readonly repo: string;
+  readonly server: string;
+  readonly result: Accepted['result'];
+  readonly verdict: Verdict;
+  readonly previous_status: Snapshot['syncStatus'] | null;
+  readonly drift_count: number;
+  readonly opened: readonly string[];
+  readonly closed: readonly string[];
+  readonly status_since: string;
+  readonly stale_at: string;
+  readonly ignored: readonly string[];
+};
+
+export function toReceipt(
+  { result, previous, snapshot, opened, closed }: Accepted,
+  ignored: readonly string[],
+  now: number,
+): Receipt {
+  return {
+    repo: snapshot.repo,
+    server: snapshot.server,
+    result,
+    verdict: verdictOf(snapshot, now),
+    previous_status: previous?.syncStatus ?? null,
+    drift_count: snapshot.files.length,
+    opened,
+    closed: closed.map(({ name }) => name),
+    status_since: toIso(snapshot.statusSince),
+    stale_at: toIso(snapshot.staleAt),
+    ignored,
+  };
+}

@@ -1,0 +1,88 @@
+import type { Snapshot } from '../../core/ledger.ts';
+import type { StoredSource } from '../store.ts';
+
+/** A drift that is open, as the column `files` holds it and as it crosses threads: name, since, times (0: to be counted). */
+export type FileTuple = [name: string, since: number, times: number];
+
+/** A report's change as it crosses to the writer's thread: flat and short, because every value of it is copied. */
+export type ReportTuple = [
+  id: number,
+  version: number,
+  syncStatus: string,
+  lastCheck: string,
+  commit: string | null,
+  pipelineUrl: string | null,
+  statusSince: number,
+  receivedAt: number,
+  staleAt: number,
+  diffs: string | null,
+  lapseFrom: number | null,
+  /** Null: as it was. */
+  files: FileTuple[] | null,
+  closed: FileTuple[] | null,
+  /** Only for a new source, or where something has closed. */
+  repo: string | null,
+  /** Only for a new source. */
+  server: string | null,
+];
+
+export type RemovalTuple = [id: number, version: number, at: number, lapseFrom: number | null, closed: FileTuple[]];
+
+/** The columns of {@link SourceRow}, in its order. */
+export const SOURCE_COLUMNS = `id, repo, server, version, sync_status, last_check, commit_id, pipeline_url, first_seen, status_since,
+  received_at, stale_at, files`;
+
+export type SourceRow = [
+  id: number,
+  repo: string,
+  server: string,
+  version: number,
+  syncStatus: 'SYNCED' | 'OUT_OF_SYNC',
+  lastCheck: string,
+  commit: string | null,
+  pipelineUrl: string | null,
+  firstSeen: number,
+  statusSince: number,
+  receivedAt: number,
+  staleAt: number,
+  files: string,
+];
+
+/** Per change: the id and the counts of its opened drifts, or the row that won. */
+export type OutcomeTuple = [id: number, times: number[] | null] | { row: SourceRow | null };
+
+/** @param parse reads `last_check`, whose text is the one thing stored of it */
+export function toStoredSource(row: SourceRow, parse: (lastCheck: string) => number): StoredSource {
+  const [
+    id,
+    repo,
+    server,
+    version,
+    syncStatus,
+    lastCheck,
+    commit,
+    pipelineUrl,
+    firstSeen,
+    statusSince,
+    receivedAt,
+    staleAt,
+    files,
+  ] = row;
+  const snapshot: Snapshot = {
+    repo,
+    server,
+    version,
+    syncStatus,
+    files:
+      files === '[]' ? [] : (JSON.parse(files) as FileTuple[]).map(([name, since, times]) => ({ name, since, times })),
+    lastCheck,
+    lastCheckMs: parse(lastCheck),
+    commit,
+    pipelineUrl,
+    firstSeen,
+    statusSince,
+    receivedAt,
+    staleAt,
+  };
+  return { id, snapshot };
+}

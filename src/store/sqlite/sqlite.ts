@@ -1,0 +1,221 @@
+import { existsSync, mkdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { DatabaseSync } from 'node:sqlite';
+import { parseTimestamp } from '../../core/timestamp.ts';
+import type { OpenDrift } from '../../core/ledger.ts';
+import { lockFolder } from './lock.ts';
+import { APPLICATION_ID, MIGRATIONS } from './migrations.ts';
+import type { StateChange } from '../../core/history.ts';
+import type { ChangeRow, DriftRow, Page, ReaderOperations } from './reader.ts';
+import { type FileTuple, type OutcomeTuple, type RemovalTuple, type ReportTuple, toStoredSource } from './rows.ts';
+import type { WriterOperations } from './writer.ts';
+import {
+  type Change,
+  type ClosedDrift,
+  type Outcome,
+  type RemovalChange,
+  type ReportChange,
+  type Store,
+  StoreError,
+  type StoredSource,
+} from '../store.ts';
+import { startWorker } from './worker.ts';
+
+const LOAD_PAGE = 5000;
+
+/**
+ * The embedded store: SQLite in `dataDir/gitops-status.db`, one thread that writes and one that reads. The folder is made if need
+ * be and is this process's alone until `close`.
+ * @throws {StoreError} when the folder cannot be used, or when the database is damaged, another program's or of a newer version; what
+ *   is there stays as it is
+ */
+export async function openSqlite(dataDir: string): Promise<Store> {
+  const file = join(dataDir, 'gitops-status.db');
+  const unlock = takeFolder(dataDir);
+  try {
+    if (existsSync(file)) check(file);
+    const write = await startWriter(file);
+    const startReader = () => startWorker<ReaderOperations>(new URL('./reader.ts', import.meta.url), file);
+    let started: ReturnType<typeof startReader> | undefined;
+    // not before the first read of history: a thread has its price in memory
+    const read = () =>
+      (started ??= startReader().catch((error: unknown) => {
+        started = undefined;
+        throw error;
+      }));
+
+    return {
+      name: `sqlite ${process.versions.sqlite}`,
+
+      async load() {
+        const sources: StoredSource[] = [];
+        for (;;) {
+          const last = sources.at(-1)?.snapshot;
+          const rows = await write('page', last?.repo ?? '', last?.server ?? '', LOAD_PAGE);
+          for (const row of rows) sources.push(toStoredSource(row, parseTimestamp));
+          if (rows.length < LOAD_PAGE) return sources;
+        }
+      },
+
+      async commit(changes) {
+        const outcomes = await write('commit', changes.map(toTuple));
+        return outcomes.map(toOutcome);
+      },
+
+      async detail(repo, server, maxDrifts) {
+        const found = await (await read())('detail', repo, server, maxDrifts);
+        if (found === null) return null;
+        const diffs = found.diffs === null ? {} : (JSON.parse(found.diffs) as Record<string, string>);
+        return { ...toStoredSource(found.row, parseTimestamp), diffs, drifts: found.drifts.map(toClosedDrift) };
+      },
+
+      async drifts({ from, to }, limit = Number.POSITIVE_INFINITY, selection = {}) {
+        const reader = await read();
+        return (await readAll(reader, reader('drifts', from, to, limit, selection))).map(toClosedDrift);
+      },
+
+      async history({ from, to }, now, limit = Number.POSITIVE_INFINITY, selection = {}) {
+        const reader = await read();
+        return (await readAll(reader, reader('history', from, to, now, limit, selection))).map(toChange);
+      },
+
+      async reconcileHistograms() {
+        const rows = await write('reconcileHistograms');
+        return new Map(rows.map(([repo, counts, sumMs]) => [repo, { counts: JSON.parse(counts) as number[], sumMs }]));
+      },
+
+      lapses: async (range) =>
+        (await (await read())('lapses', range.from, range.to)).map(([repo, server, from, to]) => ({
+          repo,
+          server,
+          from,
+          to,
+        })),
+      prune: (before, limit) => write('prune', before, limit),
+      ready: () => write('ready'),
+
+      async close() {
+        if (started !== undefined) await (await started)('close');
+        await write('close');
+        unlock();
+      },
+    };
+  } catch (error) {
+    unlock();
+    throw error;
+  }
+}
+
+function takeFolder(dataDir: string): () => void {
+  try {
+    mkdirSync(dataDir, { recursive: true });
+    return lockFolder(dataDir);
+  } catch (error) {
+    if (error instanceof StoreError) throw error;
+    throw new StoreError(
+      `DATA_DIR ${dataDir} cannot be written (${(error as Error).message}). Make it a folder that this user may write to.`,
+      { cause: error },
+    );
+  }
+}
+
+/** Looks before anything is opened for writing, so that a file that is not ours to change is not changed. */
+function check(file: string): void {
+  // a log that stays behind would be played into whatever comes in the file's place
+  const advice = `Nothing was changed. Move the file away (with ${file}-wal, if there is one) to start empty, or put a backup in its place`;
+  let db: DatabaseSync | undefined;
+  try {
+    db = new DatabaseSync(file, { readOnly: true });
+    const { application_id: application } = db.prepare('PRAGMA application_id').get() as { application_id: number };
+    const { user_version: version } = db.prepare('PRAGMA user_version').get() as { user_version: number };
+    const { tables } = db.prepare('SELECT count(*) AS tables FROM sqlite_schema').get() as { tables: number };
+    if (application !== APPLICATION_ID && tables > 0) {
+      throw new StoreError(
+        `${file} is another program's database. Nothing was changed. Give the service a DATA_DIR of its own.`,
+      );
+    }
+    if (version > MIGRATIONS.length) {
+      throw new StoreError(
+        `${file} was written by a newer version of gitops-status-server (schema ${version}, this one knows ${MIGRATIONS.length}). ` +
+          `Run that version or a later one. ${advice}.`,
+      );
+    }
+    const [result] = db.prepare('PRAGMA quick_check(1)').all() as { quick_check: string }[];
+    if (result?.quick_check !== 'ok') throw new Error(result?.quick_check.replaceAll('\n', ' '));
+  } catch (error) {
+    if (error instanceof StoreError) throw error;
+    throw new StoreError(`${file} is damaged (${(error as Error).message}). ${advice}.`, { cause: error });
+  } finally {
+    db?.close();
+  }
+}
+
+type Reader = Awaited<ReturnType<typeof startWorker<ReaderOperations>>>;
+
+/** Asks for page after page; between two of them the event loop is free for others. */
+async function readAll<T>(read: Reader, first: Promise<Page<T>>): Promise<T[]> {
+  const { rows, cursor } = await first;
+  for (let at = cursor; at !== undefined;) {
+    const page = (await read('next', at)) as Page<T>;
+    rows.push(...page.rows);
+    at = page.cursor;
+  }
+  return rows;
+}
+
+async function startWriter(file: string) {
+  try {
+    return await startWorker<WriterOperations>(new URL('./writer.ts', import.meta.url), file);
+  } catch (error) {
+    throw new StoreError(
+      `${file} cannot be written (${(error as Error).message}). See that this user may write to it and that the disk has room.`,
+      { cause: error },
+    );
+  }
+}
+
+function toTuple(change: Change): ReportTuple | RemovalTuple {
+  return change.kind === 'report' ? reportTuple(change) : removalTuple(change);
+}
+
+function reportTuple({ expected, advance, diffs }: ReportChange): ReportTuple {
+  const { next, closed, lapse } = advance;
+  return [
+    expected?.id ?? 0,
+    expected?.version ?? 0,
+    next.syncStatus,
+    next.lastCheck,
+    next.commit,
+    next.pipelineUrl,
+    next.statusSince,
+    next.receivedAt,
+    next.staleAt,
+    diffs === null ? null : JSON.stringify(diffs),
+    lapse === null ? null : lapse.from,
+    advance.hasSameFiles ? null : next.files.map(toFileTuple),
+    closed.length === 0 ? null : closed.map(toFileTuple),
+    expected === null || closed.length > 0 ? next.repo : null,
+    expected === null ? next.server : null,
+  ];
+}
+
+function removalTuple({ expected, at, lapse, closed }: RemovalChange): RemovalTuple {
+  return [expected.id, expected.version, at, lapse === null ? null : lapse.from, closed.map(toFileTuple)];
+}
+
+function toFileTuple({ name, since, times }: OpenDrift): FileTuple {
+  return [name, since, times];
+}
+
+function toOutcome(outcome: OutcomeTuple): Outcome {
+  if (Array.isArray(outcome)) return { id: outcome[0], times: outcome[1] ?? [] };
+  return { conflict: outcome.row === null ? null : toStoredSource(outcome.row, parseTimestamp) };
+}
+
+function toClosedDrift([repo, server, name, times, openedAt, closedAt]: DriftRow): ClosedDrift {
+  return { repo, server, name, times, openedAt, closedAt };
+}
+
+function toChange([time, repo, server, verdict, driftCount]: ChangeRow): StateChange {
+  return { time, repo, server, verdict, driftCount };
+}

@@ -1,0 +1,200 @@
+/** The thread that writes. It alone has the database open for writing; see `sqlite.ts`. */
+import { DatabaseSync, type StatementSync } from 'node:sqlite';
+import { workerData } from 'node:worker_threads';
+import { createHistogram, observe } from '../../core/reconcile-histogram.ts';
+import { migrate } from './migrations.ts';
+import {
+  SOURCE_COLUMNS,
+  type FileTuple,
+  type OutcomeTuple,
+  type RemovalTuple,
+  type ReportTuple,
+  type SourceRow,
+} from './rows.ts';
+import { serve } from './worker.ts';
+
+/** Enough pages (4 KiB each) that a probe needs room on the disk, as a report does. */
+const PROBE_BYTES = 16_384;
+/** Pages in the write-ahead log before they are copied into the database: copied less often, a page changed again costs once. */
+const CHECKPOINT_PAGES = 4000;
+/** To what the log is cut back after a long read has kept it from being copied. Usually it stays below. */
+const MAX_LOG_BYTES = 33_554_432;
+
+const db = new DatabaseSync(workerData as string);
+// A commit returns when fsync has (synchronous=FULL); readers see the state before it meanwhile (WAL).
+db.exec(`PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA busy_timeout = 5000;
+  PRAGMA wal_autocheckpoint = ${CHECKPOINT_PAGES}; PRAGMA journal_size_limit = ${MAX_LOG_BYTES}; PRAGMA temp_store = MEMORY; PRAGMA cache_size = -16384`);
+migrate(db);
+
+const insertSource =
+  prepare(`INSERT INTO sources (version, sync_status, last_check, commit_id, pipeline_url, first_seen, status_since,
+  received_at, stale_at, diffs, files, repo, server) VALUES (1, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING`);
+const [updateSource, updateSourceAndFiles] = ['', ', files = ?'].map((files) =>
+  prepare(`UPDATE sources SET version = ?, sync_status = ?, last_check = ?, commit_id = ?, pipeline_url = ?, status_since = ?,
+    received_at = ?, stale_at = ?, diffs = ?${files} WHERE id = ? AND version = ? AND removed_at IS NULL`),
+) as [StatementSync, StatementSync];
+const removeSource = prepare(`UPDATE sources SET removed_at = ?, files = '[]', diffs = NULL
+  WHERE id = ? AND version = ? AND removed_at IS NULL`);
+const insertDrift = prepare('INSERT INTO drifts (source_id, name, times, opened_at, closed_at) VALUES (?, ?, ?, ?, ?)');
+const insertLapse = prepare('INSERT INTO lapses (source_id, began_at, ended_at) VALUES (?, ?, ?)');
+const lastTimes = prepare('SELECT max(times) FROM drifts WHERE source_id = ? AND name = ?');
+const selectHistogram = prepare('SELECT counts, sum_ms FROM durations WHERE repo = ?');
+const writeHistogram = prepare(`INSERT INTO durations (repo, counts, sum_ms) VALUES (?, ?, ?)
+  ON CONFLICT DO UPDATE SET counts = excluded.counts, sum_ms = excluded.sum_ms`);
+const selectAllHistograms = prepare('SELECT repo, counts, sum_ms FROM durations');
+const selectLiving = prepare(
+  `SELECT ${SOURCE_COLUMNS} FROM sources WHERE repo = ? AND server = ? AND removed_at IS NULL`,
+);
+const selectKey = prepare('SELECT repo, server FROM sources WHERE id = ?');
+const selectPage = prepare(`SELECT ${SOURCE_COLUMNS} FROM sources
+  WHERE removed_at IS NULL AND (repo, server) > (?, ?) ORDER BY repo, server LIMIT ?`);
+const begin = prepare('BEGIN IMMEDIATE');
+const end = prepare('COMMIT');
+
+const pruneKinds = [
+  prepare(`DELETE FROM drifts WHERE (source_id, name, times) IN
+    (SELECT source_id, name, times FROM drifts WHERE closed_at < ? ORDER BY closed_at LIMIT ?)`),
+  prepare(`DELETE FROM lapses WHERE (source_id, began_at) IN
+    (SELECT source_id, began_at FROM lapses WHERE ended_at < ? ORDER BY ended_at LIMIT ?)`),
+  prepare('DELETE FROM sources WHERE id IN (SELECT id FROM sources WHERE removed_at < ? ORDER BY removed_at LIMIT ?)'),
+];
+
+const operations = {
+  /** Living sources that come after the given one, in order. */
+  page: (repo: string, server: string, limit: number): SourceRow[] =>
+    selectPage.all(repo, server, limit) as unknown as SourceRow[],
+
+  reconcileHistograms: (): HistogramRow[] => selectAllHistograms.all() as unknown as HistogramRow[],
+
+  commit: (changes: (ReportTuple | RemovalTuple)[]): OutcomeTuple[] =>
+    inTransaction(() => changes.map((change) => (isRemoval(change) ? remove(change) : report(change)))),
+
+  prune: (before: number, limit: number): number =>
+    inTransaction(() =>
+      pruneKinds.reduce((count, kind) => Math.max(count, Number(kind.run(before, limit).changes)), 0),
+    ),
+
+  ready: (): void => {
+    db.exec(`INSERT INTO probe (id, payload) VALUES (1, randomblob(${PROBE_BYTES}))
+      ON CONFLICT DO UPDATE SET payload = excluded.payload`);
+  },
+
+  close: (): void => db.close(),
+};
+type HistogramRow = [repo: string, counts: string, sumMs: number];
+export type WriterOperations = typeof operations;
+serve(operations);
+
+function prepare(sql: string): StatementSync {
+  const statement = db.prepare(sql);
+  statement.setReturnArrays(true);
+  return statement;
+}
+
+function inTransaction<T>(work: () => T): T {
+  begin.run();
+  try {
+    const result = work();
+    end.run();
+    return result;
+  } catch (error) {
+    // a full disk may have rolled back already
+    if (db.isTransaction) db.exec('ROLLBACK');
+    throw error;
+  }
+}
+
+function isRemoval(change: ReportTuple | RemovalTuple): change is RemovalTuple {
+  return change.length === 5;
+}
+
+function report(change: ReportTuple): OutcomeTuple {
+  const [
+    id,
+    version,
+    status,
+    lastCheck,
+    commit,
+    url,
+    since,
+    receivedAt,
+    staleAt,
+    diffs,
+    lapseFrom,
+    files,
+    closed,
+    repo,
+    server,
+  ] = change;
+  if (repo !== null && server !== null) {
+    const { changes, lastInsertRowid } = insertSource.run(
+      ...[
+        status,
+        lastCheck,
+        commit,
+        url,
+        receivedAt,
+        since,
+        receivedAt,
+        staleAt,
+        diffs,
+        JSON.stringify(files),
+        repo,
+        server,
+      ],
+    );
+    return changes === 0 ? { row: living(repo, server) } : [Number(lastInsertRowid), null];
+  }
+  const times = files === null ? null : countOpened(id, files);
+  const columns = [version + 1, status, lastCheck, commit, url, since, receivedAt, staleAt, diffs];
+  const { changes } =
+    files === null
+      ? updateSource.run(...columns, id, version)
+      : updateSourceAndFiles.run(...columns, JSON.stringify(files), id, version);
+  if (changes === 0) return conflict(id);
+  if (closed !== null && repo !== null) {
+    closeDrifts(id, closed, receivedAt);
+    countDurations(repo, closed, receivedAt);
+  }
+  if (lapseFrom !== null) insertLapse.run(id, lapseFrom, receivedAt);
+  return [id, times];
+}
+
+/** Fills in the counts that are missing, and returns them. */
+function countOpened(id: number, files: FileTuple[]): number[] {
+  const counts: number[] = [];
+  for (const file of files) {
+    if (file[2] !== 0) continue;
+    const [last] = lastTimes.get(id, file[0]) as unknown as [number | null];
+    file[2] = (last ?? 0) + 1;
+    counts.push(file[2]);
+  }
+  return counts;
+}
+
+function remove([id, version, at, lapseFrom, closed]: RemovalTuple): OutcomeTuple {
+  if (removeSource.run(at, id, version).changes === 0) return conflict(id);
+  closeDrifts(id, closed, at);
+  if (lapseFrom !== null) insertLapse.run(id, lapseFrom, at);
+  return [id, null];
+}
+
+function closeDrifts(id: number, closed: readonly FileTuple[], at: number): void {
+  for (const [name, since, times] of closed) insertDrift.run(id, name, times, since, at);
+}
+
+function countDurations(repo: string, closed: readonly FileTuple[], at: number): void {
+  const row = selectHistogram.get(repo) as unknown as [string, number] | undefined;
+  const entry = row === undefined ? createHistogram() : { counts: JSON.parse(row[0]) as number[], sumMs: row[1] };
+  for (const [, since] of closed) observe(entry, at - since);
+  writeHistogram.run(repo, JSON.stringify(entry.counts), entry.sumMs);
+}
+
+function conflict(id: number): OutcomeTuple {
+  const [repo, server] = (selectKey.get(id) ?? ['', '']) as unknown as [string, string];
+  return { row: living(repo, server) };
+}
+
+function living(repo: string, server: string): SourceRow | null {
+  return (selectLiving.get(repo, server) as unknown as SourceRow | undefined) ?? null;
+}

@@ -1,0 +1,562 @@
+import { expect } from 'chai';
+import { type Accepted, type Fleet, type FleetOptions, createFleet } from '../../src/fleet/fleet.ts';
+import { Problem } from '../../src/http/problem.ts';
+import { parseReport } from '../../src/core/report.ts';
+import type { Source } from '../../src/fleet/source-index.ts';
+import { openSqlite } from '../../src/store/sqlite/sqlite.ts';
+import type { Store } from '../../src/store/store.ts';
+import { type Clock, type Disk, NOW, createClock, createDisk, makeFolder, reportOf, until } from '../fixtures.ts';
+
+const MIB = 1_048_576;
+const MINUTE = 60_000;
+
+describe('fleet', () => {
+  let folder: ReturnType<typeof makeFolder>;
+  let stored: Store;
+  let disk: Disk;
+  let clock: Clock;
+  let commits: number[];
+  let errors: string[];
+  let fleets: Fleet[];
+  let fleet: Fleet;
+
+  beforeEach(async () => {
+    folder = makeFolder();
+    stored = await openSqlite(folder.path);
+    disk = createDisk(stored);
+    clock = createClock();
+    commits = [];
+    errors = [];
+    fleets = [];
+    fleet = await open();
+  });
+  afterEach(async () => {
+    disk.heal();
+    for (const each of fleets) await each.drain();
+    await stored.close();
+    folder.remove();
+  });
+
+  /** Another fleet over the same store is to this one as another process would be. */
+  async function open(options: Partial<FleetOptions> = {}): Promise<Fleet> {
+    const opened = await createFleet({
+      store: disk.store,
+      now: clock.now,
+      staleAfterMs: 10 * MINUTE,
+      maxSources: 100,
+      commitTimeoutMs: 60_000,
+      onCommit: (_, reports) => commits.push(reports),
+      onStoreError: (operation, error) => errors.push(`${operation}: ${error.message}`),
+      ...options,
+    });
+    fleets.push(opened);
+    return opened;
+  }
+
+  function submit(
+    names: readonly string[],
+    changes: Record<string, unknown> = {},
+    to = fleet,
+    bytes = 200,
+  ): Promise<Accepted> {
+    return to.submit(parseReport(reportOf(names, changes), clock.now()), bytes);
+  }
+
+  function find(of = fleet): Source {
+    const source = of.find('rsyslog', 'rsyslog-lab');
+    if (source === undefined) throw new Error('no such source');
+    return source;
+  }
+
+  /** Memory says what the disk says. */
+  async function expectAgreement(of = fleet): Promise<void> {
+    const inMemory = of.list().map(({ id, snapshot }) => ({ id, snapshot }));
+    expect(inMemory).to.deep.equal(await stored.load());
+  }
+
+  describe('a report', () => {
+    it('is on disk and in memory when it is answered', async () => {
+      const accepted = await submit(['a', 'b']);
+      expect(accepted).to.deep.include({ result: 'created', previous: null, opened: ['a', 'b'], closed: [] });
+      expect(find().snapshot).to.deep.equal(accepted.snapshot);
+      expect(fleet.size).to.equal(1);
+      await expectAgreement();
+    });
+
+    it('appears nowhere before its commit is on disk', async () => {
+      disk.hang();
+      const revision = fleet.revision;
+      const answer = submit(['a']);
+      await until(() => disk.calls.length > 0);
+      expect(fleet.find('rsyslog', 'rsyslog-lab')).to.equal(undefined);
+      expect([fleet.size, fleet.revision, fleet.list().length]).to.deep.equal([0, revision, 0]);
+      disk.heal();
+      await answer;
+      expect(fleet.size).to.equal(1);
+    });
+
+    it('tells what it changed', async () => {
+      const { snapshot: previous } = await submit(['a', 'b']);
+      clock.advance(MINUTE);
+      const accepted = await submit(['b', 'c'], { last_check: '2026-04-21T10:33:15Z' });
+      expect(accepted).to.deep.include({ result: 'changed', previous, opened: ['c'] });
+      expect(accepted.closed).to.deep.equal([{ name: 'a', since: NOW, times: 1 }]);
+      expect(find().snapshot.version).to.equal(2);
+      await expectAgreement();
+    });
+
+    it('has its drifts counted when it is answered', async () => {
+      await submit(['a']);
+      await submit([]);
+      const { snapshot } = await submit(['a', 'b']);
+      expect(snapshot.files.map(({ name, times }) => [name, times])).to.deep.equal([
+        ['a', 2],
+        ['b', 1],
+      ]);
+      await expectAgreement();
+    });
+
+    it('that is superseded writes nothing', async () => {
+      await submit(['a']);
+      const { revision } = fleet;
+      const accepted = await submit([], { last_check: '2026-04-21T10:32:14Z' });
+      expect(accepted).to.include({ result: 'superseded', snapshot: find().snapshot, previous: find().snapshot });
+      expect(fleet.revision).to.equal(revision);
+      expect(commits).to.deep.equal([1]);
+      await expectAgreement();
+    });
+
+    it('is found by the next process', async () => {
+      await submit(['a']);
+      await submit([], { server: 'other' });
+      const next = await open();
+      expect(next.list().map(({ key }) => key)).to.deep.equal(fleet.list().map(({ key }) => key));
+      await expectAgreement(next);
+    });
+  });
+
+  describe('many reports at once', () => {
+    it('share one commit', async () => {
+      await Promise.all(Array.from({ length: 50 }, (_, i) => submit(['a'], { server: `s${i}` })));
+      expect(commits).to.deep.equal([50]);
+      await expectAgreement();
+    });
+
+    it('that arrive during a commit go into the next', async () => {
+      disk.hang();
+      const first = submit([], { server: 'first' });
+      await until(() => disk.calls.length === 1);
+      const others = Array.from({ length: 10 }, (_, i) => submit([], { server: `s${i}` }));
+      disk.heal();
+      await Promise.all([first, ...others]);
+      expect(commits).to.deep.equal([1, 10]);
+    });
+
+    it('are split where there are very many', async () => {
+      const wide = await open({ maxSources: 10_000 });
+      await Promise.all(Array.from({ length: 2500 }, (_, i) => submit([], { server: `s${i}` }, wide)));
+      expect(commits.reduce((sum, count) => sum + count)).to.equal(2500);
+      expect(Math.max(...commits)).to.be.at.most(1000);
+      await expectAgreement(wide);
+    });
+
+    it('of one source are taken in their order, each after the one before it', async () => {
+      const seconds = [10, 11, 12, 11, 13];
+      const answers = await Promise.all(
+        seconds.map((second, i) => submit([`file-${i}`], { last_check: `2026-04-21T10:32:${second}Z` })),
+      );
+      expect(answers.map(({ result }) => result)).to.deep.equal([
+        'created',
+        'changed',
+        'changed',
+        'superseded',
+        'changed',
+      ]);
+      expect(answers.map(({ previous }) => previous?.files[0]?.name)).to.deep.equal([
+        undefined,
+        'file-0',
+        'file-1',
+        'file-2',
+        'file-2',
+      ]);
+      expect(find().snapshot).to.deep.include({ version: 4, lastCheck: '2026-04-21T10:32:13Z' });
+      const drifts = await stored.drifts({ from: 0, to: NOW + 1 });
+      expect(drifts.map(({ name }) => name)).to.deep.equal(['file-0', 'file-1', 'file-2']);
+      await expectAgreement();
+    });
+  });
+
+  describe('removal', () => {
+    it('forgets the sources, on disk and in memory', async () => {
+      await submit(['a']);
+      await submit([], { server: 'other' });
+      expect(await fleet.remove([find()])).to.equal(1);
+      expect(fleet.find('rsyslog', 'rsyslog-lab')).to.equal(undefined);
+      expect(fleet.size).to.equal(1);
+      expect(fleet.fileSpread.drifted('rsyslog', 'a')).to.equal(0);
+      await expectAgreement();
+    });
+
+    it('ends drifts and lapse at the time of the removal', async () => {
+      await submit(['a']);
+      clock.advance(20 * MINUTE);
+      await fleet.remove([find()]);
+      const [drift] = await stored.drifts({ from: 0, to: clock.now() });
+      expect(drift).to.include({ name: 'a', openedAt: NOW, closedAt: NOW + 20 * MINUTE });
+      const [lapse] = await stored.lapses({ from: 0, to: clock.now() });
+      expect(lapse).to.include({ from: NOW - 5000 + 10 * MINUTE, to: NOW + 20 * MINUTE });
+    });
+
+    it('counts only once what two ask for at once', async () => {
+      await submit([]);
+      const counts = await Promise.all([fleet.remove([find()]), fleet.remove([find()])]);
+      expect(counts).to.have.members([0, 1]);
+    });
+
+    it('counts nothing for what is gone already', async () => {
+      await submit([]);
+      const source = find();
+      await fleet.remove([source]);
+      expect(await fleet.remove([source])).to.equal(0);
+      await submit([]);
+      expect(await fleet.remove([source]), 'nor another life of it').to.equal(0);
+      expect(fleet.size).to.equal(1);
+    });
+
+    it('is followed by a new life', async () => {
+      const { snapshot } = await submit(['a']);
+      await fleet.remove([find()]);
+      clock.advance(1000);
+      const accepted = await submit(['a']);
+      expect(accepted).to.include({ result: 'created', previous: null });
+      expect(accepted.snapshot).to.include({ version: 1, firstSeen: snapshot.firstSeen + 1000 });
+      await expectAgreement();
+    });
+
+    it('keeps a source that nobody wants gone any more when its turn comes', async () => {
+      await submit([]);
+      clock.advance(20 * MINUTE);
+      const isStale = ({ snapshot }: Source): boolean => clock.now() >= snapshot.staleAt;
+      const [, removed] = await Promise.all([
+        submit([], { last_check: '2026-04-21T10:52:15Z' }),
+        fleet.remove([find()], isStale),
+      ]);
+      expect(removed).to.equal(0);
+      expect(find().snapshot.version).to.equal(2);
+      await expectAgreement();
+    });
+
+    it('takes its place in the order of the reports', async () => {
+      const answers = await Promise.all([submit(['a']), submit(['b'])]);
+      const source = find();
+      const removed = fleet.remove([source]);
+      const again = submit(['c']);
+      expect(await removed).to.equal(1);
+      expect((await again).result).to.equal('created');
+      expect(answers.map(({ result }) => result)).to.deep.equal(['created', 'changed']);
+      await expectAgreement();
+    });
+
+    it('of nothing is done at once', async () => {
+      expect(await fleet.remove([])).to.equal(0);
+      expect(commits).to.deep.equal([]);
+    });
+  });
+
+  describe('the limit of sources', () => {
+    it('refuses a new source beyond it, and lets known ones go on', async () => {
+      const small = await open({ maxSources: 2 });
+      await submit([], { server: 'a' }, small);
+      await submit([], { server: 'b' }, small);
+      const problem = await problemOf(submit([], { server: 'c' }, small));
+      expect(problem).to.include({ status: 429, reason: 'too_many_sources' });
+      expect((await submit(['x'], { server: 'a' }, small)).result).to.equal('changed');
+      await expectAgreement(small);
+    });
+
+    it('is kept by new sources that arrive together', async () => {
+      const small = await open({ maxSources: 3 });
+      const answers = await Promise.allSettled(
+        Array.from({ length: 8 }, (_, i) => submit([], { server: `s${i % 4}` }, small)),
+      );
+      expect(answers.map(({ status }) => status).filter((status) => status === 'fulfilled')).to.have.length(6);
+      expect(small.size).to.equal(3);
+      await expectAgreement(small);
+    });
+
+    it('has room again after a removal, and after a report that failed', async () => {
+      const small = await open({ maxSources: 1 });
+      disk.fail('disk full');
+      await problemOf(submit([], {}, small));
+      disk.heal();
+      await submit([], {}, small);
+      await small.remove([find(small)]);
+      await submit([], { server: 'another' }, small);
+      await expectAgreement(small);
+    });
+  });
+
+  describe('a disk that fails', () => {
+    it('gives each waiting report its 503, with Retry-After and no internal message', async () => {
+      disk.fail('database or disk is full');
+      const problems = await Promise.all(['a', 'b', 'c'].map((server) => problemOf(submit([], { server }))));
+      for (const problem of problems) {
+        expect(problem).to.include({ status: 503, reason: 'store_unavailable' });
+        expect(problem.headers).to.have.property('Retry-After');
+        expect(problem.message).not.to.include('disk is full');
+      }
+      expect(errors).to.deep.equal(['commit: database or disk is full']);
+    });
+
+    it('leaves memory as it was', async () => {
+      const { snapshot } = await submit(['a']);
+      const { revision } = fleet;
+      disk.fail('disk full');
+      await problemOf(submit(['b']));
+      await problemOf(submit([], { server: 'new' }));
+      await problemOf(fleet.remove([find()]));
+      expect(find().snapshot).to.equal(snapshot);
+      expect([fleet.size, fleet.revision]).to.deep.equal([1, revision]);
+      expect(fleet.fileSpread.drifted('rsyslog', 'b')).to.equal(0);
+      await expectAgreement();
+    });
+
+    it('is told as a failure from the first write that failed to the next that succeeds', async () => {
+      expect(fleet.failure).to.equal(undefined);
+      disk.fail('disk full');
+      await problemOf(submit([]));
+      clock.advance(MINUTE);
+      disk.fail('input/output error');
+      await problemOf(submit([]));
+      expect(fleet.failure).to.deep.equal({ reason: 'input/output error', since: NOW });
+      disk.heal();
+      await submit([]);
+      expect(fleet.failure).to.equal(undefined);
+      await expectAgreement();
+    });
+
+    it('has the same report taken when it is sent again', async () => {
+      await submit(['a']);
+      disk.fail('disk full');
+      await problemOf(submit(['b']));
+      disk.heal();
+      expect(await submit(['b'])).to.deep.include({ result: 'changed', opened: ['b'] });
+      expect(find().snapshot.version).to.equal(2);
+      await expectAgreement();
+    });
+
+    it('does not keep a superseded report from its answer', async () => {
+      await submit(['a']);
+      disk.fail('disk full');
+      expect((await submit([], { last_check: '2026-04-21T10:00:00Z' })).result).to.equal('superseded');
+    });
+  });
+
+  describe('a disk that hangs', function () {
+    this.timeout(60_000);
+    // long enough for a real commit on a busy machine, short enough to wait for
+    const commitTimeoutMs = 3000;
+
+    it('lets nothing wait longer than the timeout; what was in the queue is not stored', async () => {
+      const hasty = await open({ commitTimeoutMs });
+      disk.hang();
+      const inFlight = problemOf(submit(['a'], { server: 'in-flight' }, hasty));
+      await until(() => disk.calls.length === 1);
+      const queued = problemOf(submit(['a'], { server: 'queued' }, hasty));
+      for (const problem of await Promise.all([inFlight, queued])) {
+        expect(problem).to.include({ status: 503, reason: 'store_unavailable' });
+      }
+      expect((await inFlight).message).to.include('may still be stored');
+      expect((await queued).message).to.include('was not stored');
+      expect(hasty.failure?.reason).to.include('no answer from the store within 3 s');
+      expect(hasty.size).to.equal(0);
+
+      disk.heal();
+      await submit([], { server: 'next' }, hasty);
+      expect(hasty.list().map(({ snapshot }) => snapshot.server)).to.deep.equal(['in-flight', 'next']);
+      expect(hasty.failure).to.equal(undefined);
+      await expectAgreement(hasty);
+    });
+
+    it('lets only so many bytes wait', async () => {
+      disk.hang();
+      const inFlight = submit([], { server: 'in-flight' });
+      await until(() => disk.calls.length === 1);
+      const queued = submit([], { server: 'large' }, fleet, 64 * MIB);
+      const problem = await problemOf(submit([], { server: 'one-more' }, fleet, 1));
+      expect(problem).to.include({ status: 503, reason: 'store_unavailable' });
+      expect(problem.message).to.include('Too many reports are waiting');
+      disk.heal();
+      await Promise.all([inFlight, queued]);
+      await submit([], { server: 'one-more' }, fleet, 64 * MIB);
+      await submit([], { server: 'and-again' }, fleet, 64 * MIB);
+      await expectAgreement();
+    });
+  });
+
+  describe('the probe', () => {
+    it('does not write when a write has just succeeded', async () => {
+      await fleet.probe();
+      await submit([]);
+      clock.advance(4000);
+      await fleet.probe();
+      expect(disk.calls).to.deep.equal(['commit']);
+    });
+
+    it('writes when the last success is some time ago', async () => {
+      clock.advance(5000);
+      await fleet.probe();
+      await fleet.probe();
+      expect(disk.calls).to.deep.equal(['ready']);
+    });
+
+    it('writes once for all who ask at the same time', async () => {
+      clock.advance(5000);
+      await Promise.all([fleet.probe(), fleet.probe(), fleet.probe()]);
+      expect(disk.calls).to.deep.equal(['ready']);
+    });
+
+    it('names the reason while writing fails, and recovers by itself', async () => {
+      disk.fail('disk full');
+      await problemOf(submit([]));
+      for (let i = 0; i < 2; i += 1) {
+        const problem = await problemOf(fleet.probe());
+        expect(problem).to.include({ status: 503, reason: 'store_unavailable' });
+        expect(problem.message).to.include('disk full');
+      }
+      disk.heal();
+      await fleet.probe();
+      expect(fleet.failure).to.equal(undefined);
+      expect(errors).to.deep.equal(['commit: disk full', 'ready: disk full', 'ready: disk full']);
+    });
+
+    it('finds a failure that no report has met', async () => {
+      clock.advance(5000);
+      disk.fail('read-only file system');
+      await problemOf(fleet.probe());
+      expect(fleet.failure).to.deep.equal({ reason: 'read-only file system', since: clock.now() });
+    });
+
+    it('does not wait for a disk that hangs', async () => {
+      clock.advance(5000);
+      disk.hang();
+      const problem = await problemOf(fleet.probe());
+      expect(problem.message).to.include('no answer from the store within 2 s');
+    });
+  });
+
+  describe('the end', () => {
+    it('comes when all that waits is on disk', async () => {
+      disk.hang();
+      const answers = ['a', 'b'].map((server) => submit([], { server }));
+      await until(() => disk.calls.length === 1);
+      const late = submit([], { server: 'c' });
+      const drained = fleet.drain();
+      disk.heal();
+      await drained;
+      await Promise.all([...answers, late]);
+      expect(await stored.load()).to.have.length(3);
+    });
+
+    it('refuses whatever comes later', async () => {
+      await submit([]);
+      await fleet.drain();
+      for (const answer of [submit([]), fleet.remove([find()]), fleet.probe()]) {
+        expect(await problemOf(answer)).to.include({ status: 503, message: 'The service is stopping' });
+      }
+    });
+  });
+
+  describe('another process on the same store', () => {
+    let other: Fleet;
+    beforeEach(async () => {
+      other = await open();
+    });
+
+    it('that was first with a source makes the report its second', async () => {
+      const { snapshot } = await submit(['a'], {}, other);
+      const accepted = await submit(['a', 'b']);
+      expect(accepted).to.deep.include({ result: 'changed', previous: snapshot, opened: ['b'], closed: [] });
+      expect(find().snapshot.version).to.equal(2);
+      await expectAgreement();
+    });
+
+    it('that has a newer check makes the report superseded', async () => {
+      await submit(['a']);
+      await submit([], { last_check: '2026-04-21T10:32:20Z' }, other);
+      const accepted = await submit(['a', 'b'], { last_check: '2026-04-21T10:32:19Z' });
+      expect(accepted.result).to.equal('superseded');
+      expect(find().snapshot).to.include({ version: 2, syncStatus: 'SYNCED' });
+      await expectAgreement();
+    });
+
+    it('that has removed the source makes the report its first', async () => {
+      await submit(['a']);
+      const again = await open();
+      await again.remove([find(again)]);
+      expect(await submit(['a'])).to.deep.include({ result: 'created', previous: null, opened: ['a'] });
+      await expectAgreement();
+    });
+
+    it('that has removed the source leaves nothing to remove', async () => {
+      await submit(['a']);
+      const again = await open();
+      await again.remove([find(again)]);
+      expect(await fleet.remove([find()])).to.equal(0);
+      expect(fleet.size).to.equal(0);
+    });
+
+    it('that has removed it and made it anew keeps its new life', async () => {
+      await submit(['a']);
+      const again = await open();
+      await again.remove([find(again)]);
+      await submit(['b'], {}, again);
+      expect(await fleet.remove([find()])).to.equal(0);
+      await expectAgreement();
+      expect(find().snapshot.files.map(({ name }) => name)).to.deep.equal(['b']);
+    });
+
+    it('that has reported meanwhile does not keep a source from its removal', async () => {
+      await submit(['a']);
+      await submit([], {}, await open());
+      expect(await fleet.remove([find()])).to.equal(1);
+      await expectAgreement();
+    });
+
+    it('that has reported meanwhile keeps a source from a removal that is then not wanted', async () => {
+      await submit(['a']);
+      await submit([], {}, await open());
+      expect(await fleet.remove([find()], ({ snapshot }) => snapshot.syncStatus === 'OUT_OF_SYNC')).to.equal(0);
+      expect(find().snapshot.syncStatus).to.equal('SYNCED');
+      await expectAgreement();
+    });
+
+    it('does not keep the others of the batch waiting for another try', async () => {
+      await submit([], {}, other);
+      const answers = await Promise.all([submit(['a']), submit([], { server: 'free' })]);
+      expect(answers.map(({ result }) => result)).to.deep.equal(['changed', 'created']);
+      await expectAgreement();
+    });
+
+    it('loses no report when both report the same source as fast as they can', async () => {
+      const answers = await Promise.all(
+        Array.from({ length: 40 }, (_, i) => submit([`file-${i}`], {}, i % 2 === 0 ? fleet : other)),
+      );
+      const results = answers.map(({ result }) => result).toSorted();
+      expect(results).to.deep.equal([...Array.from({ length: 39 }, () => 'changed'), 'created']);
+      const [source] = await stored.load();
+      expect(source?.snapshot.version).to.equal(40);
+      expect(await stored.drifts({ from: 0, to: NOW + 1 })).to.have.length(39);
+    });
+  });
+});
+
+async function problemOf(promise: Promise<unknown>): Promise<Problem> {
+  try {
+    await promise;
+  } catch (error) {
+    if (error instanceof Problem) return error;
+    throw error;
+  }
+  throw new Error('it succeeded');
+}

@@ -1,0 +1,349 @@
+import { once } from 'node:events';
+import { type IncomingMessage, get } from 'node:http';
+import { text } from 'node:stream/consumers';
+import type { AnySchema } from 'ajv';
+import { Ajv2020 } from 'ajv/dist/2020.js';
+import { expect } from 'chai';
+import { parseTimestamp } from '../../src/core/timestamp.ts';
+import { renderOpenApi } from '../../src/http/openapi.ts';
+import { parseReport, reportSchema } from '../../src/core/report.ts';
+import { parseTokens } from '../../src/access/tokens.ts';
+import {
+  type Disk,
+  NOW,
+  type Service,
+  createDisk,
+  reportBody,
+  reportOf,
+  sha256,
+  startService,
+  tokensText,
+} from '../fixtures.ts';
+
+type Media = { readonly schema: AnySchema; readonly example?: unknown };
+type Answer = { readonly description?: string; readonly content?: Record<string, Media> };
+type Parameter = {
+  readonly name: string;
+  readonly in: string;
+  readonly required?: boolean;
+  readonly schema: AnySchema;
+};
+type Operation = {
+  readonly summary?: string;
+  readonly parameters?: readonly Parameter[];
+  readonly requestBody?: { readonly content: Record<string, Media> };
+  readonly responses: Record<string, Answer>;
+  readonly security?: readonly { readonly bearer?: readonly [scope: string] }[];
+};
+const METHODS = ['get', 'put', 'post', 'delete', 'options', 'head', 'patch', 'trace'] as const;
+type PathItem = { readonly parameters?: readonly Parameter[] } & Readonly<
+  Partial<Record<(typeof METHODS)[number], Operation>>
+>;
+type Document = {
+  readonly openapi: string;
+  readonly info: { readonly title: string; readonly version: string };
+  readonly servers: readonly { readonly url: string }[];
+  readonly paths: Readonly<Record<string, PathItem>>;
+  readonly components: {
+    readonly schemas: Readonly<Record<string, AnySchema>>;
+    readonly securitySchemes: Readonly<Record<string, unknown>>;
+  };
+};
+
+const document = JSON.parse(renderOpenApi('1.2.3', undefined)) as Document;
+const operations = Object.entries(document.paths).flatMap(([path, item]) =>
+  METHODS.flatMap((method) => {
+    const operation = item[method];
+    return operation === undefined ? [] : [{ name: `${method.toUpperCase()} ${path}`, path, item, operation }];
+  }),
+);
+
+const ajv = new Ajv2020({ allErrors: true, strict: false });
+ajv.addFormat('date-time', (value: string) => !Number.isNaN(parseTimestamp(value)));
+ajv.addFormat('uri', (value: string) => URL.canParse(value));
+ajv.addSchema(document, 'openapi.json');
+
+describe('openapi', () => {
+  describe('the document', () => {
+    it('is OpenAPI 3.1 of this version of the service', () => {
+      expect(document.openapi).to.match(/^3\.1\.\d+$/);
+      expect(document.info).to.include({ title: 'gitops-status-server', version: '1.2.3' });
+      expect(document).to.have.all.keys('openapi', 'info', 'servers', 'paths', 'components');
+    });
+
+    it('names where users reach the service', () => {
+      const { servers } = JSON.parse(renderOpenApi('1', 'https://status.example.org')) as Document;
+      expect(servers).to.deep.equal([{ url: 'https://status.example.org' }]);
+      expect(document.servers).to.deep.equal([{ url: '/' }]);
+    });
+
+    it('has only operations under its paths', () => {
+      for (const [path, item] of Object.entries(document.paths)) {
+        expect(path).to.match(/^\//);
+        for (const key of Object.keys(item)) expect([...METHODS, 'parameters']).to.include(key);
+      }
+    });
+
+    it('has a summary and at least one described answer for each operation', () => {
+      for (const { name, operation } of operations) {
+        expect(operation.summary, name).to.be.a('string').and.not.equal('');
+        expect(Object.keys(operation.responses), name).not.to.be.empty;
+        for (const [status, answer] of Object.entries(operation.responses)) {
+          expect(status, name).to.match(/^[1-5]\d\d$/);
+          expect(answer.description, `${name} ${status}`).to.be.a('string').and.not.equal('');
+        }
+      }
+    });
+
+    it('declares every part of a path, and each of its parameters once', () => {
+      for (const { name, path, item, operation } of operations) {
+        const parameters = [...(item.parameters ?? []), ...(operation.parameters ?? [])];
+        const inPath = parameters.filter((parameter) => parameter.in === 'path');
+        expect(
+          inPath.map((parameter) => parameter.name),
+          name,
+        ).to.have.members([...path.matchAll(/\{(\w+)\}/g)].map(([, part]) => part));
+        for (const parameter of inPath) expect(parameter.required).to.equal(true);
+        const keys = parameters.map((parameter) => `${parameter.in} ${parameter.name}`);
+        expect(new Set(keys).size, name).to.equal(keys.length);
+      }
+    });
+
+    it('has schemas that are JSON Schema 2020-12', () => {
+      for (const [name, schema] of Object.entries(document.components.schemas)) {
+        expect(ajv.validateSchema(schema), `${name}: ${ajv.errorsText()}`).to.equal(true);
+      }
+    });
+
+    it('refers only to what is there', () => {
+      const refs = [...JSON.stringify(document).matchAll(/"\$ref":"([^"]+)"/g)].map(([, ref]) => ref as string);
+      expect(refs).not.to.be.empty;
+      for (const ref of new Set(refs)) expect(() => ajv.compile({ $ref: `openapi.json${ref}` }), ref).not.to.throw();
+    });
+
+    it('has examples that keep to their schemas', () => {
+      let examples = 0;
+      for (const { name, operation } of operations) {
+        const contents = [
+          operation.requestBody?.content,
+          ...Object.values(operation.responses).map(({ content }) => content),
+        ];
+        for (const media of contents.flatMap((content) => Object.values(content ?? {}))) {
+          if (media.example === undefined) continue;
+          examples += 1;
+          expectValid(media.schema, media.example, name);
+        }
+      }
+      expect(examples).to.be.above(4);
+    });
+
+    it('names the scope of a token that each operation needs, if it is not for everybody', () => {
+      expect(document.components.securitySchemes.bearer).to.include({ type: 'http', scheme: 'bearer' });
+      const needed = operations.map(({ name, operation }) => [name, scopeOf(operation)]);
+      for (const [name, scope] of needed) {
+        const isOpen = /(healthz|readyz|openapi.json)$/.test(name as string);
+        const byMethod = { GET: 'read', POST: 'report', DELETE: 'delete' }[(name as string).split(' ')[0] as string];
+        expect(scope, name).to.equal(isOpen ? undefined : byMethod);
+      }
+    });
+
+    it('shows the schema that validates, and an example that it takes', () => {
+      expect(document.components.schemas.Report).to.deep.equal(JSON.parse(JSON.stringify(reportSchema)));
+      const example = document.paths['/api/status']?.post?.requestBody?.content['application/json']?.example;
+      expect(parseReport(example, NOW)).to.include({ repo: 'rsyslog', syncStatus: 'OUT_OF_SYNC' });
+    });
+  });
+
+  describe('every answer of the service is as the document says:', () => {
+    let service: Service;
+    let disk: Disk;
+    let isOpen = true;
+    const tokens = ['report', 'read', 'delete'].map((scope) => ({
+      name: scope,
+      sha256: sha256(scope),
+      scopes: [scope],
+    }));
+    const forAll = parseTokens(tokensText(tokens, ['report', 'read', 'delete']));
+    const forTokens = parseTokens(tokensText(tokens));
+    const seen = new Set<string>();
+
+    before(async () => {
+      service = await startService({
+        maxSources: 3,
+        maxBodyBytes: 4096,
+        tokens: () => (isOpen ? forAll : forTokens),
+        wrapStore(store) {
+          disk = createDisk(store);
+          return disk.store;
+        },
+      });
+    });
+    after(() => service.stop());
+    afterEach(() => {
+      disk.heal();
+      service.setStopping(false);
+      isOpen = true;
+    });
+
+    const files = [{ name: 'a', diff: '-1\n+2\n' }, { name: 'constructor' }];
+    const full = reportBody({ files, commit: 'a1b2', pipeline_url: 'https://ci/7', extra: true });
+    const json = { 'Content-Type': 'application/json' };
+    const post =
+      (body: unknown, headers: Record<string, string> = json) =>
+      (): Promise<Response> =>
+        service.request('/api/status', {
+          method: 'POST',
+          headers,
+          body: typeof body === 'string' ? body : JSON.stringify(body),
+        });
+    const send = (method: string, path: string) => (): Promise<Response> => service.request(path, { method });
+    // not with fetch, which asks for a fresh answer as soon as it is given an If-None-Match
+    const again = (path: string) => async (): Promise<Response> => {
+      const first = await service.request(path);
+      await first.arrayBuffer();
+      const headers = { 'If-None-Match': first.headers.get('ETag') ?? '' };
+      const [message] = (await once(get(`${service.url}${path}`, { headers }), 'response')) as [IncomingMessage];
+      const body = await text(message);
+      return new Response(body === '' ? null : body, { status: message.statusCode ?? 0 });
+    };
+    // a stream that does not end: its beginning
+    const events = async (): Promise<Response> => {
+      const stop = new AbortController();
+      const { status, headers, body } = await service.request('/api/events', { signal: stop.signal });
+      const { value } = (await body?.getReader().read()) ?? {};
+      stop.abort();
+      return new Response(value, { status, headers });
+    };
+    const broken = (request: () => Promise<Response>) => (): Promise<Response> => {
+      disk.fail('disk full');
+      return request();
+    };
+
+    const DETAIL = '/api/status/{repo}/{server}';
+    type Row = readonly [status: number, operation: string, what: string, request: () => Promise<Response>];
+    /** In this order: what a row leaves behind is there for the next. */
+    const rows: readonly Row[] = [
+      [200, 'GET /status.json', 'without any source', send('GET', '/status.json')],
+      [201, 'POST /api/status', 'a first report', post(full)],
+      [200, 'POST /api/status', 'the same again', post(full)],
+      [200, 'POST /api/status', 'other files', post(reportOf(['b', 'constructor']))],
+      [200, 'POST /api/status', 'an old report', post(reportOf([], { last_check: '2020-01-01T00:00:00Z' }))],
+      [
+        201,
+        'POST /api/status',
+        'a report that is stale already',
+        post(reportOf([], { server: 's2', last_check: '2020-01-01T00:00:00Z' })),
+      ],
+      [201, 'POST /api/status', 'a third source', post(reportOf([], { server: 's3' }))],
+      [429, 'POST /api/status', 'a source too many', post(reportOf([], { server: 's4' }))],
+      [400, 'POST /api/status', 'no JSON', post('{"repo":')],
+      [400, 'POST /api/status', 'nothing', post('')],
+      [413, 'POST /api/status', 'a body that is too large', post('x'.repeat(5000))],
+      [415, 'POST /api/status', 'a form', post('a=b', { 'Content-Type': 'application/x-www-form-urlencoded' })],
+      [422, 'POST /api/status', 'a report that breaks rules', post(reportBody({ repo: '', commit: 7 }))],
+      [422, 'POST /api/status', 'JSON that is no object', post('[1]')],
+      [503, 'POST /api/status', 'a disk that is full', broken(post(reportOf(['c'])))],
+      [200, 'GET /status.json', 'with sources of every verdict', send('GET', '/status.json')],
+      [200, 'GET /status.json', 'filtered', send('GET', '/status.json?verdict=STALE')],
+      [304, 'GET /status.json', 'unchanged', again('/status.json')],
+      [200, `GET ${DETAIL}`, 'with open and closed drifts', send('GET', '/api/status/rsyslog/rsyslog-lab')],
+      [200, `GET ${DETAIL}`, 'in sync', send('GET', '/api/status/rsyslog/s3')],
+      [304, `GET ${DETAIL}`, 'unchanged', again('/api/status/rsyslog/rsyslog-lab')],
+      [404, `GET ${DETAIL}`, 'unknown', send('GET', '/api/status/rsyslog/none')],
+      [200, 'GET /files.json', 'with files', send('GET', '/files.json')],
+      [304, 'GET /files.json', 'unchanged', again('/files.json')],
+      [200, 'GET /summary.json', 'with sources', send('GET', '/summary.json')],
+      [200, 'GET /summary.json', 'of nothing', send('GET', '/summary.json?repo=none')],
+      [304, 'GET /summary.json', 'unchanged', again('/summary.json')],
+      [200, 'GET /history.json', 'with changes', send('GET', `/history.json?to=${NOW + 1}`)],
+      [200, 'GET /history.json', 'cut', send('GET', `/history.json?to=${NOW + 1}&limit=1`)],
+      [304, 'GET /history.json', 'unchanged', again('/history.json')],
+      [400, 'GET /history.json', 'a range without sense', send('GET', '/history.json?from=2&to=1')],
+      [200, 'GET /drifts.json', 'open and closed', send('GET', `/drifts.json?from=${NOW - 1}&to=${NOW + 1}`)],
+      [304, 'GET /drifts.json', 'unchanged', again('/drifts.json')],
+      [400, 'GET /drifts.json', 'a limit without sense', send('GET', '/drifts.json?limit=0')],
+      [200, 'GET /api/events', 'while it lasts', events],
+      [
+        503,
+        'GET /api/events',
+        'a service that stops',
+        () => {
+          service.setStopping(true);
+          return service.request('/api/events');
+        },
+      ],
+      [200, 'DELETE /api/status', 'a dry run', send('DELETE', '/api/status?repo=rsyslog&dry_run=true')],
+      [400, 'DELETE /api/status', 'without filter', send('DELETE', '/api/status')],
+      [503, 'DELETE /api/status', 'a disk that is full', broken(send('DELETE', '/api/status?server=s2'))],
+      [200, 'DELETE /api/status', 'one that matches', send('DELETE', '/api/status?server=s2')],
+      [503, `DELETE ${DETAIL}`, 'a disk that is full', broken(send('DELETE', '/api/status/rsyslog/s3'))],
+      [204, `DELETE ${DETAIL}`, 'a known one', send('DELETE', '/api/status/rsyslog/s3')],
+      [404, `DELETE ${DETAIL}`, 'an unknown one', send('DELETE', '/api/status/rsyslog/s3')],
+      [200, 'GET /metrics', 'a scrape', send('GET', '/metrics')],
+      [200, 'GET /healthz', 'alive', send('GET', '/healthz')],
+      [200, 'GET /readyz', 'ready', send('GET', '/readyz')],
+      [
+        503,
+        'GET /readyz',
+        'a service that stops',
+        () => {
+          service.setStopping(true);
+          return service.request('/readyz');
+        },
+      ],
+      [200, 'GET /openapi.json', 'the document', send('GET', '/openapi.json')],
+      [304, 'GET /openapi.json', 'unchanged', again('/openapi.json')],
+    ];
+    const refused = operations.flatMap(({ name, operation }): Row[] => {
+      const scope = scopeOf(operation);
+      if (scope === undefined) return [];
+      const [method = '', path = ''] = name.replace('{repo}/{server}', 'rsyslog/rsyslog-lab').split(' ');
+      const as = (token: string) => (): Promise<Response> => {
+        isOpen = false;
+        return service.request(path, { method, headers: { Authorization: `Bearer ${token}` } });
+      };
+      return [
+        [401, name, 'an unknown token', as('unknown')],
+        [403, name, 'a token for other things', as(scope === 'read' ? 'report' : 'read')],
+      ];
+    });
+    for (const [status, name, what, request] of [...rows, ...refused]) {
+      it(`${name}, ${what}: ${status}`, async () => {
+        const response = await request();
+        const sent = await response.text();
+        expect(response.status, sent).to.equal(status);
+        seen.add(`${name} ${status}`);
+
+        const described = operations.find((operation) => operation.name === name)?.operation.responses[status];
+        expect(described, 'is not in the document').not.to.equal(undefined);
+        const [type = ''] = (response.headers.get('Content-Type') ?? '').split(';');
+        const types = Object.keys(described?.content ?? {});
+        if (types.length === 0) {
+          expect(sent).to.equal('');
+          return;
+        }
+        expect(types).to.deep.equal([type]);
+        const body: unknown = type.endsWith('json') ? JSON.parse(sent) : sent;
+        expectValid(described?.content?.[type]?.schema ?? false, body, sent);
+      });
+    }
+
+    it('and each that the document names was seen here', () => {
+      const named = operations.flatMap(({ name, operation }) =>
+        Object.keys(operation.responses).map((status) => `${name} ${status}`),
+      );
+      expect([...seen]).to.have.members(named);
+    });
+  });
+});
+
+function scopeOf({ security }: Operation): string | undefined {
+  return security?.[0]?.bearer?.[0];
+}
+
+/** @param schema a part of the document: what it refers to is in there */
+function expectValid(schema: AnySchema, value: unknown, what: string): void {
+  const resolved = JSON.stringify(schema).replaceAll('"$ref":"#', '"$ref":"openapi.json#');
+  const isValid = ajv.validate(JSON.parse(resolved) as AnySchema, value);
+  expect(isValid, `${what}: ${ajv.errorsText()}`).to.equal(true);
+}

@@ -1,0 +1,40 @@
+/** What the suites of the store's contract share: the drivers that keep it, and what a fleet would commit. */
+import { type Advance, advance, lapseUntil } from '../../src/core/ledger.ts';
+import { parseReport } from '../../src/core/report.ts';
+import { openSqlite } from '../../src/store/sqlite/sqlite.ts';
+import type { RemovalChange, ReportChange, Store, StoredSource } from '../../src/store/store.ts';
+import { reportOf } from '../fixtures.ts';
+
+/** Each opens a store on what is at a place; a new folder is a new place. */
+export const drivers: readonly { readonly name: string; open(folder: string): Promise<Store> }[] = [
+  { name: 'sqlite', open: openSqlite },
+];
+
+export const STALE_AFTER_MS = 600_000;
+
+/** What the fleet would commit for a report of these files that arrives at `at`. */
+export function reportChange(
+  previous: StoredSource | null,
+  names: readonly string[],
+  at: number,
+  changes: Record<string, unknown> = {},
+): ReportChange {
+  const key = previous === null ? {} : { repo: previous.snapshot.repo, server: previous.snapshot.server };
+  const report = parseReport(reportOf(names, { ...key, ...changes }), at);
+  return {
+    kind: 'report',
+    expected: previous && { id: previous.id, version: previous.snapshot.version },
+    advance: advance(previous?.snapshot ?? null, report, at, STALE_AFTER_MS) as Advance,
+    diffs: report.diffs,
+  };
+}
+
+export function removalChange({ id, snapshot }: StoredSource, at: number): RemovalChange {
+  return {
+    kind: 'removal',
+    expected: { id, version: snapshot.version },
+    at,
+    closed: snapshot.files,
+    lapse: lapseUntil(snapshot, at),
+  };
+}
