@@ -1,5 +1,6 @@
 import { existsSync } from 'node:fs';
 import { resolve } from 'node:path';
+import { ConfigError } from './core/config-error.ts';
 
 /** What the environment may set. Times are milliseconds, sizes bytes. */
 export type Config = {
@@ -21,16 +22,6 @@ export type Config = {
   /** Undefined: access control is off. */
   readonly tokensFile: string | undefined;
 };
-
-/** The environment is wrong. `problems` has one sentence for each variable at fault. */
-export class ConfigError extends Error {
-  readonly problems: readonly string[];
-
-  constructor(problems: readonly string[]) {
-    super(problems.join('\n'));
-    this.problems = problems;
-  }
-}
 
 const LOG_LEVELS = ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'];
 const MINUTE = 60_000;

@@ -1,23 +1,24 @@
 import { randomUUID } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
-import pino from 'pino';
-import { createMay } from './access/authorize.ts';
-import { createApp } from './http/app.ts';
-import { type Config, ConfigError, HELP, parseConfig } from './config.ts';
-import { createEventStream } from './http/event-stream.ts';
-import { createFleet } from './fleet/fleet.ts';
+import pino, { type Logger } from 'pino';
+import { type Tokens, type TokensFile, openTokens } from './access/tokens.ts';
+import { type Config, HELP, parseConfig } from './config.ts';
+import { ConfigError } from './core/config-error.ts';
+import { type Fleet, createFleet } from './fleet/fleet.ts';
 import { startHousekeeping } from './fleet/housekeeping.ts';
+import { createApp } from './http/app.ts';
+import { createRequireScope } from './http/authorization.ts';
+import { type EventStream, createEventStream } from './http/event-stream.ts';
 import { listen } from './http/listen.ts';
-import { createMetrics } from './http/metrics.ts';
+import { type Metrics, createMetrics } from './http/metrics.ts';
+import { createObservers } from './observers.ts';
+import { type Shutdown, handleSignals } from './shutdown.ts';
 import { openSqlite } from './store/sqlite/sqlite.ts';
-import { StoreError } from './store/store.ts';
-import { type Tokens, openTokens } from './access/tokens.ts';
+import { type Store, StoreError } from './store/store.ts';
 
 const NAME = 'gitops-status-server';
 const COMMIT_TIMEOUT_MS = 10_000;
-/** Less than what is promised: after it the process ends, whatever still hangs. */
-const STOP_TIMEOUT_MS = 9_500;
 
 const { version } = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')) as {
   version: string;
@@ -43,56 +44,24 @@ async function main(): Promise<void> {
   }
 }
 
+/** Starts the service, step by step: each needs the one before. It runs until a signal ends it. */
 async function run(config: Config): Promise<void> {
+  const startedAt = performance.now();
   const destination = pino.destination({ dest: 1, minLength: 8192, periodicFlush: 500, sync: true });
   const log = pino({ level: config.logLevel, base: null, timestamp: pino.stdTimeFunctions.isoTime }, destination);
-  const startedAt = performance.now();
-  const now = Date.now;
-  let isStopping = false;
-  // until it listens nothing is under way, and what is on disk is whole
-  let close = async (): Promise<void> => {};
-  // before anything that takes time, and in the place of `early-signals.ts`
-  for (const signal of ['SIGTERM', 'SIGINT']) process.removeAllListeners(signal).on(signal, stop);
-
+  // before anything that takes time
+  const shutdown = handleSignals(log, () => destination.flushSync());
   const tokens = config.tokensFile === undefined ? undefined : openTokens(config.tokensFile);
   const store = await openSqlite(config.dataDir);
   const metrics = createMetrics({ version, store: store.name });
-  const fleet = await createFleet({
-    store,
-    now,
-    staleAfterMs: config.staleAfterMs,
-    maxSources: config.maxSources,
-    commitTimeoutMs: COMMIT_TIMEOUT_MS,
-    onCommit: metrics.commitDone,
-    onStoreError(operation, error) {
-      metrics.storeFailed(operation);
-      log.error({ operation, err: error }, 'the store failed');
-    },
-  });
-  const housekeeping = startHousekeeping({ fleet, store, config, now, metrics, log });
-  const events = createEventStream(now);
-  const app = createApp({
-    fleet,
-    store,
-    metrics,
-    events,
-    may: createMay(tokens?.current, now),
-    log,
-    now,
-    newRequestId: randomUUID,
-    bootId: randomUUID().slice(0, 8),
-    version,
-    publicUrl: config.publicUrl,
-    maxBodyBytes: config.maxBodyBytes,
-    historyRetentionMs: config.historyRetentionMs,
-    isStopping: () => isStopping,
-  });
-  const server = await listen(app.callback(), config);
-  const watching = tokens?.watch(tokensChanged);
+  const fleet = await loadFleet(config, store, log, metrics);
+  const housekeeping = startHousekeeping({ ...createObservers(log, metrics), ...config, fleet, store, now: Date.now });
+  const events = createEventStream(Date.now);
+  const server = await serve(config, { fleet, store, metrics, events, tokens, log, shutdown });
+  const watching = tokens?.watch((changed) => tokensChanged(changed, metrics, events, log));
 
-  const loadMs = Math.round(performance.now() - startedAt);
   log.info(
-    { data_dir: config.dataDir, store: store.name, sources: fleet.size, ms: loadMs },
+    { data_dir: config.dataDir, store: store.name, sources: fleet.size, ms: Math.round(performance.now() - startedAt) },
     `data is in ${config.dataDir}`,
   );
   if (tokens === undefined) log.warn('access control is off: whoever reaches the port can report, read and delete');
@@ -100,42 +69,65 @@ async function run(config: Config): Promise<void> {
   log.info({ port: server.port, version, node: process.version }, `listening on ${server.url}`);
   log.flush();
 
-  close = async () => {
+  shutdown.closeWith(async () => {
     events.close();
     await server.close();
     housekeeping.stop();
     watching?.stop();
     await fleet.drain();
     await store.close();
-  };
+  });
+}
 
-  function tokensChanged(changed: Tokens | ConfigError): void {
-    const isUsable = !(changed instanceof ConfigError);
-    metrics.tokensRead(isUsable);
-    if (isUsable) {
-      log.info(tokensLine(changed), 'TOKENS_FILE has changed and counts from now on');
-      // whoever listens must show again that he may
-      events.disconnect();
-    } else {
-      log.error(
-        { problems: changed.problems },
-        'TOKENS_FILE has changed and cannot be used: the tokens before still count',
-      );
-    }
-  }
+function loadFleet(config: Config, store: Store, log: Logger, metrics: Metrics): Promise<Fleet> {
+  return createFleet({
+    ...createObservers(log, metrics),
+    store,
+    now: Date.now,
+    staleAfterMs: config.staleAfterMs,
+    maxSources: config.maxSources,
+    commitTimeoutMs: COMMIT_TIMEOUT_MS,
+  });
+}
 
-  function stop(signal: NodeJS.Signals): void {
-    if (isStopping) process.exit(128 + (signal === 'SIGINT' ? 2 : 15));
-    isStopping = true;
-    log.info({ signal }, 'stopping');
-    setTimeout(() => finish(1, 'stopped before everything had finished'), STOP_TIMEOUT_MS).unref();
-    void close().then(() => finish(0, 'stopped'));
-  }
+type Parts = {
+  readonly fleet: Fleet;
+  readonly store: Store;
+  readonly metrics: Metrics;
+  readonly events: EventStream;
+  readonly tokens: TokensFile | undefined;
+  readonly log: Logger;
+  readonly shutdown: Shutdown;
+};
 
-  function finish(code: number, message: string): void {
-    log.info(message);
-    destination.flushSync();
-    process.exit(code);
+function serve(config: Config, { tokens, shutdown, ...parts }: Parts): ReturnType<typeof listen> {
+  const app = createApp({
+    ...parts,
+    requireScope: createRequireScope(tokens?.current, Date.now),
+    now: Date.now,
+    newRequestId: randomUUID,
+    bootId: randomUUID().slice(0, 8),
+    version,
+    publicUrl: config.publicUrl,
+    maxBodyBytes: config.maxBodyBytes,
+    historyRetentionMs: config.historyRetentionMs,
+    isStopping: shutdown.isStopping,
+  });
+  return listen(app.callback(), config);
+}
+
+function tokensChanged(changed: Tokens | ConfigError, metrics: Metrics, events: EventStream, log: Logger): void {
+  const isUsable = !(changed instanceof ConfigError);
+  metrics.tokensRead(isUsable);
+  if (isUsable) {
+    log.info(tokensLine(changed), 'TOKENS_FILE has changed and counts from now on');
+    // whoever listens must show again that he may
+    events.disconnect();
+  } else {
+    log.error(
+      { problems: changed.problems },
+      'TOKENS_FILE has changed and cannot be used: the tokens before still count',
+    );
   }
 }
 

@@ -1,7 +1,8 @@
 import { writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { expect } from 'chai';
-import { type Config, ConfigError, HELP, parseConfig } from '../src/config.ts';
+import { type Config, HELP, parseConfig } from '../src/config.ts';
+import { ConfigError } from '../src/core/config-error.ts';
 import { makeFolder } from './fixtures.ts';
 
 const MINUTE = 60_000;

@@ -5,13 +5,14 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
 import pino, { type Logger } from 'pino';
-import { createMay } from '../src/access/authorize.ts';
 import { createApp } from '../src/http/app.ts';
+import { createRequireScope } from '../src/http/authorization.ts';
 import { type EventStream, createEventStream } from '../src/http/event-stream.ts';
 import { type Fleet, createFleet } from '../src/fleet/fleet.ts';
 import type { Snapshot } from '../src/core/ledger.ts';
 import { listen } from '../src/http/listen.ts';
 import { type Metrics, createMetrics } from '../src/http/metrics.ts';
+import { createObservers } from '../src/observers.ts';
 import { openSqlite } from '../src/store/sqlite/sqlite.ts';
 import { type Store, StoreError, type StoredSource } from '../src/store/store.ts';
 import type { Tokens } from '../src/access/tokens.ts';
@@ -212,11 +213,7 @@ export async function startService(options: ServiceOptions = {}): Promise<Servic
     staleAfterMs: options.staleAfterMs ?? 600_000,
     maxSources: options.maxSources ?? 100_000,
     commitTimeoutMs: options.commitTimeoutMs ?? 60_000,
-    onCommit: metrics.commitDone,
-    onStoreError(operation, error) {
-      metrics.storeFailed(operation);
-      logger.error({ operation, err: error }, 'the store failed');
-    },
+    ...createObservers(logger, metrics),
   });
   const events = createEventStream(clock.now);
   const app = createApp({
@@ -224,7 +221,7 @@ export async function startService(options: ServiceOptions = {}): Promise<Servic
     store,
     metrics,
     events,
-    may: createMay(options.tokens, clock.now),
+    requireScope: createRequireScope(options.tokens, clock.now),
     log: logger,
     now: clock.now,
     newRequestId() {

@@ -3,7 +3,7 @@ import * as fc from 'fast-check';
 import { type Fleet, createFleet } from '../src/fleet/fleet.ts';
 import { toIso } from '../src/core/timestamp.ts';
 import { lapseUntil, verdictOf } from '../src/core/ledger.ts';
-import { renderLabels } from '../src/http/metrics.ts';
+import { renderLabels } from '../src/http/fleet-metrics.ts';
 import { parseReport } from '../src/core/report.ts';
 import { openSqlite } from '../src/store/sqlite/sqlite.ts';
 import type { Store } from '../src/store/store.ts';

@@ -3,11 +3,11 @@ import { readFileSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { Ajv2020 } from 'ajv/dist/2020.js';
 import type { FromSchema } from 'json-schema-to-ts';
-import { ConfigError } from '../config.ts';
+import { ConfigError } from '../core/config-error.ts';
 import { matchesGlob } from './glob.ts';
 import { parseTimestamp } from '../core/timestamp.ts';
-import type { ValidationError } from '../http/problem.ts';
-import { explain } from '../core/validation-errors.ts';
+
+import { type ValidationError, describeErrors } from '../core/validation-errors.ts';
 
 /** What a token may be for: to post reports, to read all that is shown, to forget sources. */
 const SCOPES = ['report', 'read', 'delete'] as const;
@@ -168,7 +168,8 @@ function unreadable({ message }: Error): ConfigError {
  */
 export function parseTokens(text: string): Tokens {
   const content = parseJson(text);
-  if (!isContent(content)) throw unusable(explain(isContent.errors ?? [], { hidesValues: true }).map(toSentence));
+  if (!isContent(content))
+    throw unusable(describeErrors(isContent.errors ?? [], { hidesValues: true }).map(toSentence));
   const violations = rulesAcross(content.tokens);
   if (violations.length > 0) throw unusable(violations.map(toSentence));
   const bySha256 = new Map(content.tokens.map((entry) => [entry.sha256, toToken(entry)]));

@@ -3,7 +3,8 @@ import { open, realpath, rename, rm, stat } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
 import { backup, DatabaseSync } from 'node:sqlite';
 import { parseArgs } from 'node:util';
-import { ConfigError, parseConfig } from '../config.ts';
+import { parseConfig } from '../config.ts';
+import { ConfigError } from '../core/config-error.ts';
 
 const USAGE =
   'usage: npm run backup -- FILE   (makes FILE a copy of the database in DATA_DIR; the service may be running)';

@@ -1,5 +1,7 @@
 import type { ErrorObject } from 'ajv';
-import type { ValidationError } from '../http/problem.ts';
+
+/** One broken rule: where in the JSON value (RFC 6901 JSON Pointer, "" is the whole) and what is wrong, for a person. */
+export type ValidationError = { readonly pointer: string; readonly detail: string };
 
 /** Where one rule is broken in many places, so many are listed and the rest counted: a bad body must not make a huge answer. */
 const MAX_PLACES_PER_RULE = 100;
@@ -8,18 +10,18 @@ const MAX_PLACES_PER_RULE = 100;
  * ajv's errors in sentences, made from the descriptions in the schema: each completes "must be …".
  * @param options `hidesValues`: the sentences say what must be, not what is
  */
-export function explain(errors: readonly ErrorObject[], { hidesValues = false } = {}): ValidationError[] {
+export function describeErrors(errors: readonly ErrorObject[], { hidesValues = false } = {}): ValidationError[] {
   const byRule = new Map<string, ValidationError[]>();
   for (const error of errors) {
     const rule = byRule.get(error.schemaPath) ?? [];
     byRule.set(error.schemaPath, rule);
     // past the limit only the number counts
-    rule.push(rule.length < MAX_PLACES_PER_RULE ? toViolation(error, hidesValues) : { pointer: '', detail: '' });
+    rule.push(rule.length < MAX_PLACES_PER_RULE ? toValidationError(error, hidesValues) : { pointer: '', detail: '' });
   }
   return [...byRule.values()].flatMap((rule) => capped(rule, 'the same rule is broken'));
 }
 
-function toViolation(error: ErrorObject, hidesValues: boolean): ValidationError {
+function toValidationError(error: ErrorObject, hidesValues: boolean): ValidationError {
   const { keyword, instancePath, params, parentSchema, data } = error;
   if (keyword === 'required') return { pointer: `${instancePath}/${params.missingProperty}`, detail: 'is required' };
   if (keyword === 'additionalProperties') {
@@ -38,15 +40,12 @@ function toViolation(error: ErrorObject, hidesValues: boolean): ValidationError 
 }
 
 /** So many and a line that counts the others. */
-export function capped(violations: ValidationError[], what: string): ValidationError[] {
-  const more = violations.length - MAX_PLACES_PER_RULE;
-  if (more <= 0) return violations;
+export function capped(errors: ValidationError[], what: string): ValidationError[] {
+  const more = errors.length - MAX_PLACES_PER_RULE;
+  if (more <= 0) return errors;
   // all of them are in one list
-  const [, list] = violations[0]?.pointer.split('/') ?? [];
-  return [
-    ...violations.slice(0, MAX_PLACES_PER_RULE),
-    { pointer: `/${list}`, detail: `${what} in ${more} more places` },
-  ];
+  const [, list] = errors[0]?.pointer.split('/') ?? [];
+  return [...errors.slice(0, MAX_PLACES_PER_RULE), { pointer: `/${list}`, detail: `${what} in ${more} more places` }];
 }
 
 function typeName(value: unknown): string {

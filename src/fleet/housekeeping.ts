@@ -1,17 +1,22 @@
-import type { Logger } from 'pino';
-import type { Config } from '../config.ts';
-import type { Fleet } from './fleet.ts';
-import type { Metrics } from '../http/metrics.ts';
-import type { Source } from './source-index.ts';
+import type { Snapshot } from '../core/ledger.ts';
 import type { Store } from '../store/store.ts';
+import type { Fleet } from './fleet.ts';
+import type { Source } from './source-index.ts';
 
 export type HousekeepingOptions = {
   readonly fleet: Fleet;
   readonly store: Store;
-  readonly config: Pick<Config, 'expireAfterMs' | 'historyRetentionMs'>;
+  /** Undefined: no source is forgotten by itself. */
+  readonly expireAfterMs: number | undefined;
+  readonly historyRetentionMs: number;
+  /** Milliseconds since the epoch. */
   readonly now: () => number;
-  readonly metrics: Metrics;
-  readonly log: Logger;
+  /** These sources were forgotten. */
+  readonly onExpired: (sources: readonly Snapshot[]) => void;
+  /** So many rows of history were deleted. */
+  readonly onPruned: (rows: number) => void;
+  /** A pass failed; the next one tries again. */
+  readonly onError: (error: Error) => void;
 };
 
 const EVERY_MS = 60_000;
@@ -20,7 +25,6 @@ const PRUNE_ROWS = 1000;
 
 /** Forgets expired sources and old history, once a minute from now on. */
 export function startHousekeeping(options: HousekeepingOptions): { stop(): void } {
-  const { metrics, log } = options;
   let isRunning = false;
   let isStopped = false;
 
@@ -31,8 +35,7 @@ export function startHousekeeping(options: HousekeepingOptions): { stop(): void 
       await expire(options);
       await prune(options, () => isStopped);
     } catch (error) {
-      metrics.storeFailed('prune');
-      log.error({ err: error }, 'housekeeping failed; it is tried again in a minute');
+      options.onError(error as Error);
     } finally {
       isRunning = false;
     }
@@ -51,38 +54,37 @@ export function startHousekeeping(options: HousekeepingOptions): { stop(): void 
 /** Removes the sources whose last report is older than EXPIRE_AFTER. */
 export async function expire({
   fleet,
-  config,
+  expireAfterMs,
   now,
-  log,
-}: Omit<HousekeepingOptions, 'store' | 'metrics'>): Promise<void> {
-  const { expireAfterMs } = config;
+  onExpired,
+}: Pick<HousekeepingOptions, 'fleet' | 'expireAfterMs' | 'now' | 'onExpired'>): Promise<void> {
   if (expireAfterMs === undefined) return;
   const limit = now() - expireAfterMs;
   const isExpired = ({ snapshot }: Source): boolean => snapshot.receivedAt < limit;
   const expired = fleet.list().filter(isExpired);
   if (expired.length === 0) return;
-  const removed = await fleet.remove(expired, isExpired);
+  await fleet.remove(expired, isExpired);
   // one that has reported meanwhile is still there
   const gone = expired.filter((source) => source.isRemoved);
-  if (gone.length === 0) return;
-  const names = gone.map(({ snapshot }) => `${snapshot.repo} ${snapshot.server}`);
-  log.info(
-    { removed, sources: names.slice(0, 100) },
-    'forgot sources: EXPIRE_AFTER has passed since their last report',
-  );
+  if (gone.length > 0) onExpired(gone.map(({ snapshot }) => snapshot));
 }
 
 /** Deletes the history that ended before HISTORY_RETENTION, in small transactions. */
 export async function prune(
-  { store, config, now, log }: Pick<HousekeepingOptions, 'store' | 'config' | 'now' | 'log'>,
+  {
+    store,
+    historyRetentionMs,
+    now,
+    onPruned,
+  }: Pick<HousekeepingOptions, 'store' | 'historyRetentionMs' | 'now' | 'onPruned'>,
   isStopped: () => boolean,
 ): Promise<void> {
-  const before = now() - config.historyRetentionMs;
+  const before = now() - historyRetentionMs;
   let total = 0;
   let pruned = PRUNE_ROWS;
   while (pruned === PRUNE_ROWS && !isStopped()) {
     pruned = await store.prune(before, PRUNE_ROWS);
     total += pruned;
   }
-  if (total > 0) log.info({ rows: total }, 'forgot history: HISTORY_RETENTION has passed since');
+  if (total > 0) onPruned(total);
 }

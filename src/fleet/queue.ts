@@ -1,5 +1,5 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
-import { Problem } from '../http/problem.ts';
+import { Refusal } from '../core/refusal.ts';
 
 /** A piece of work that waits, and how to answer whoever waits for it. */
 export type Task<Work, Result> = {
@@ -13,7 +13,7 @@ export type Task<Work, Result> = {
 export type Queue<Work, Result> = {
   /**
    * @param bytes counts towards the limit on what may wait
-   * @throws {Problem} 503 when too much waits already, when it has waited too long, or when the queue is draining
+   * @throws {Refusal} `store_unavailable` when too much waits already, when it has waited too long, or when the queue is draining
    */
   add(work: Work, key: string, bytes: number): Promise<Result>;
   readonly isDraining: boolean;
@@ -25,7 +25,7 @@ export type QueueOptions<Work, Result> = {
   readonly timeoutMs: number;
   /** Answers every task, save those it returns: they go first into the next batch. At most one batch is under way. */
   readonly process: (batch: readonly Task<Work, Result>[]) => Promise<readonly Task<Work, Result>[]>;
-  /** Some have waited longer than `timeoutMs`, and have been answered with 503. */
+  /** Some have waited longer than `timeoutMs`, and have been refused. */
   readonly onTimeout: (error: Error) => void;
 };
 
@@ -113,20 +113,20 @@ export function createQueue<Work, Result>(options: QueueOptions<Work, Result>): 
     waiting = waiting.filter((task) => !isNewlyLate(task));
     for (const task of late) {
       waitingBytes -= task.bytes;
-      task.reject(unavailable('The store did not answer in time; the report was not stored', error));
+      task.reject(storeUnavailable('The store did not answer in time; the report was not stored', error));
     }
     for (const task of stuck) {
       task.isLate = true;
-      task.reject(unavailable('The store did not answer in time; the report may still be stored', error));
+      task.reject(storeUnavailable('The store did not answer in time; the report may still be stored', error));
     }
     onTimeout(error);
   }
 
   return {
     add(wanted, key, bytes) {
-      if (isDraining) return Promise.reject(unavailable('The service is stopping'));
+      if (isDraining) return Promise.reject(storeUnavailable('The service is stopping'));
       if (waitingBytes + bytes > MAX_WAITING_BYTES) {
-        return Promise.reject(unavailable('Too many reports are waiting for the disk'));
+        return Promise.reject(storeUnavailable('Too many reports are waiting for the disk'));
       }
       return new Promise((resolve, reject) => {
         waiting.push({ work: wanted, key, resolve, reject, bytes, since: performance.now(), isLate: false });
@@ -146,10 +146,6 @@ export function createQueue<Work, Result>(options: QueueOptions<Work, Result>): 
 }
 
 /** @param cause for the log only */
-export function unavailable(detail: string, cause?: unknown): Problem {
-  return new Problem(503, 'Store unavailable', detail, {
-    reason: 'store_unavailable',
-    headers: { 'Retry-After': '5' },
-    cause,
-  });
+export function storeUnavailable(detail: string, cause?: unknown): Refusal {
+  return new Refusal('store_unavailable', detail, { cause });
 }

@@ -1,5 +1,5 @@
 import type { ServerResponse } from 'node:http';
-import { Problem } from './problem.ts';
+import { Refusal } from '../core/refusal.ts';
 
 /** What has changed, sent to whoever listens, as server-sent events (WHATWG HTML, section 9.2). */
 export type EventStream = {
@@ -9,7 +9,7 @@ export type EventStream = {
    * Takes over the response and keeps it open. With the id of the last event that the client saw, it first gets what it missed; or, where
    * memory does not reach so far, an event `reset`: read everything anew.
    * @param until milliseconds: nothing is sent from then on, and the stream ends
-   * @throws {Problem} 503 when there are too many listeners
+   * @throws {Refusal} `too_many_listeners`
    */
   subscribe(response: ServerResponse, lastEventId: string, until?: number): void;
   /** Ends all subscriptions: clients then reconnect, and resume where they were if they still may. */
@@ -90,9 +90,7 @@ export function createEventStream(now: () => number): EventStream {
 
     subscribe(response, lastEventId, until = Number.POSITIVE_INFINITY) {
       if (listeners.size >= MAX_LISTENERS) {
-        throw new Problem(503, 'Too many listeners', `${MAX_LISTENERS} listen already; try again later`, {
-          headers: { 'Retry-After': '30' },
-        });
+        throw new Refusal('too_many_listeners', `${MAX_LISTENERS} listen already; try again later`);
       }
       response.writeHead(200, {
         'Content-Type': 'text/event-stream; charset=utf-8',

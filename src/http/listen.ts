@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs';
 import { type RequestListener, createServer } from 'node:http';
 import { type Server as TlsServer, createServer as createTlsServer } from 'node:https';
 import type { AddressInfo } from 'node:net';
-import { type Config, ConfigError } from '../config.ts';
+import { ConfigError } from '../core/config-error.ts';
 
 export type Listening = {
   readonly port: number;
@@ -20,14 +20,21 @@ const KEEP_ALIVE_MS = 75_000;
 /** A report of the largest size passes a slow line in less. */
 const REQUEST_TIMEOUT_MS = 30_000;
 
+/** Where to listen, and with which certificate. */
+export type ListenOptions = {
+  /** Undefined: all interfaces, IPv6 and IPv4. */
+  readonly host: string | undefined;
+  /** 0: any free one. */
+  readonly port: number;
+  /** PEM files. Undefined: http. */
+  readonly tls: { readonly certFile: string; readonly keyFile: string } | undefined;
+};
+
 /**
  * Serves http, or https with `tls`. Rejects when the address cannot be had.
  * @throws {ConfigError} when certificate and key cannot be read or do not fit
  */
-export async function listen(
-  listener: RequestListener,
-  { host, port, tls }: Pick<Config, 'host' | 'port' | 'tls'>,
-): Promise<Listening> {
+export async function listen(listener: RequestListener, { host, port, tls }: ListenOptions): Promise<Listening> {
   const server = tls === undefined ? createServer(listener) : openTlsServer(listener, tls);
   server.keepAliveTimeout = KEEP_ALIVE_MS;
   server.requestTimeout = REQUEST_TIMEOUT_MS;
@@ -53,7 +60,7 @@ export async function listen(
   };
 }
 
-function openTlsServer(listener: RequestListener, { certFile, keyFile }: NonNullable<Config['tls']>): TlsServer {
+function openTlsServer(listener: RequestListener, { certFile, keyFile }: NonNullable<ListenOptions['tls']>): TlsServer {
   try {
     return createTlsServer({ cert: readFileSync(certFile), key: readFileSync(keyFile) }, listener);
   } catch (error) {

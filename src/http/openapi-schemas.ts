@@ -1,4 +1,4 @@
-import { reportSchema } from '../core/report.ts';
+import { reportSchema } from '../core/report-schema.ts';
 
 export const string = { type: 'string' };
 const integer = { type: 'integer', minimum: 0 };

@@ -1,58 +1,70 @@
-/** One broken rule: where in the body (RFC 6901 JSON Pointer, "" is the whole) and what is wrong, for a person. */
-export type ValidationError = { readonly pointer: string; readonly detail: string };
+import { AccessRefusal, type Challenge } from '../access/authorize.ts';
+import { Refusal, type RefusalReason } from '../core/refusal.ts';
 
-/** Why a report was refused, as `gitops_reports_rejected_total{reason}` counts it. */
-export type RejectReason =
-  | 'malformed'
-  | 'invalid'
-  | 'too_large'
-  | 'unsupported_media_type'
-  | 'unauthorized'
-  | 'forbidden'
-  | 'too_many_sources'
-  | 'store_unavailable'
-  | 'internal';
-
-/**
- * An answer that is an error on purpose; the boundary in `app.ts` sends it as RFC 9457 `application/problem+json`.
- * `detail` is shown to the client: never put an internal message into it.
- */
-export class Problem extends Error {
+type Kind = {
   readonly status: number;
   readonly title: string;
-  readonly reason: RejectReason | undefined;
-  readonly errors: readonly ValidationError[] | undefined;
-  readonly headers: Readonly<Record<string, string>>;
+  readonly headers?: Readonly<Record<string, string>>;
+  /** A report can be refused for it: `gitops_reports_rejected_total` then has its series from the start. */
+  readonly isForReports?: true;
+};
 
-  constructor(
-    status: number,
-    title: string,
-    detail: string,
-    extra: {
-      reason?: RejectReason;
-      errors?: readonly ValidationError[];
-      headers?: Readonly<Record<string, string>>;
-      cause?: unknown;
-    } = {},
-  ) {
-    super(detail, { cause: extra.cause });
-    this.status = status;
-    this.title = title;
-    this.reason = extra.reason;
-    this.errors = extra.errors;
-    this.headers = extra.headers ?? {};
+/** What HTTP makes of each reason. */
+export const PROBLEMS: Readonly<Record<RefusalReason, Kind>> = {
+  malformed: { status: 400, title: 'Malformed body', isForReports: true },
+  invalid: { status: 422, title: 'Invalid report', isForReports: true },
+  too_large: { status: 413, title: 'Report too large', isForReports: true },
+  unsupported_media_type: { status: 415, title: 'Unsupported media type', isForReports: true },
+  unauthorized: { status: 401, title: 'Unauthorized', isForReports: true },
+  forbidden: { status: 403, title: 'Forbidden', isForReports: true },
+  too_many_sources: { status: 429, title: 'Too many sources', isForReports: true },
+  too_many_listeners: { status: 503, title: 'Too many listeners', headers: { 'Retry-After': '30' } },
+  bad_query: { status: 400, title: 'Bad query' },
+  unknown_source: { status: 404, title: 'Unknown source' },
+  not_found: { status: 404, title: 'Not found' },
+  method_not_allowed: { status: 405, title: 'Method not allowed' },
+  store_unavailable: {
+    status: 503,
+    title: 'Store unavailable',
+    headers: { 'Retry-After': '5' },
+    isForReports: true,
+  },
+  stopping: { status: 503, title: 'Not ready' },
+  internal: { status: 500, title: 'Internal error', isForReports: true },
+};
+
+/** RFC 6750, section 3. */
+const REALM = 'Bearer realm="gitops-status-server"';
+
+export function statusOf({ reason }: Refusal): number {
+  return PROBLEMS[reason].status;
+}
+
+/** The headers of the answer, those of the body aside. */
+export function headersOf(refusal: Refusal): Readonly<Record<string, string>> {
+  if (refusal instanceof AccessRefusal) {
+    return { 'WWW-Authenticate': renderChallenge(refusal.challenge, refusal.message) };
   }
+  return PROBLEMS[refusal.reason].headers ?? {};
 }
 
 /** The RFC 9457 body. Its type is always `about:blank`: status and title say which kind it is. */
-export function renderProblem(problem: Problem, requestId: string): string {
+export function renderProblem(refusal: Refusal, requestId: string): string {
+  const { status, title } = PROBLEMS[refusal.reason];
   const body = JSON.stringify({
     type: 'about:blank',
-    title: problem.title,
-    status: problem.status,
-    detail: problem.message,
+    title,
+    status,
+    detail: refusal.message,
     request_id: requestId,
-    errors: problem.errors,
+    errors: refusal.errors,
   });
   return `${body}\n`;
+}
+
+function renderChallenge({ error, scope }: Challenge, detail: string): string {
+  if (error === undefined) return REALM;
+  const description = error === 'invalid_token' ? `, error_description="${detail}"` : '';
+  const needed = scope === undefined ? '' : `, scope="${scope}"`;
+  return `${REALM}, error="${error}"${description}${needed}`;
 }

@@ -1,4 +1,4 @@
-import type { Accepted } from '../fleet/fleet.ts';
+import type { Accepted } from '../fleet/batch.ts';
 import { toIso } from '../core/timestamp.ts';
 import { type Snapshot, type Verdict, verdictOf } from '../core/ledger.ts';
 import type { Source } from '../fleet/source-index.ts';

@@ -1,6 +1,6 @@
 import type { ParsedUrlQuery } from 'node:querystring';
 import { parseTimestamp } from '../core/timestamp.ts';
-import { Problem } from './problem.ts';
+import { Refusal } from '../core/refusal.ts';
 import type { Range } from '../store/store.ts';
 
 const DAY_MS = 24 * 60 * 60_000;
@@ -12,7 +12,7 @@ const MIN_EPOCH_MS = 1e11;
 /**
  * Reads `from` and `to` (epoch milliseconds or ISO 8601; the last 24 hours unless given) and `limit` (10,000 rows unless given). Empty values and
  * variables that Grafana left as `${…}` count as not given.
- * @throws {Problem} 400 for a range or limit that makes no sense
+ * @throws {Refusal} `bad_query` for a range or limit that makes no sense
  */
 export function parseRange(query: ParsedUrlQuery, now: number): Range & { readonly limit: number } {
   const to = parseTime('to', single(query, 'to')) ?? now;
@@ -46,6 +46,6 @@ function show(ms: number): string {
   return new Date(ms).toISOString();
 }
 
-function bad(detail: string): Problem {
-  return new Problem(400, 'Bad query', detail);
+function bad(detail: string): Refusal {
+  return new Refusal('bad_query', detail);
 }

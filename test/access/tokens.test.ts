@@ -1,7 +1,7 @@
 import { renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect } from 'chai';
-import { ConfigError } from '../../src/config.ts';
+import { ConfigError } from '../../src/core/config-error.ts';
 import { type Token, type Tokens, openTokens, parseTokens } from '../../src/access/tokens.ts';
 import { makeFolder, sha256, tokensText, until } from '../fixtures.ts';
 

@@ -1,5 +1,5 @@
 import { expect } from 'chai';
-import { Problem, renderProblem } from '../../src/http/problem.ts';
+import { Refusal } from '../../src/core/refusal.ts';
 import { parseReport, sourceOf } from '../../src/core/report.ts';
 import { NOW, reportBody, reportOf } from '../fixtures.ts';
 
@@ -248,8 +248,8 @@ describe('report', () => {
   describe('refuses', () => {
     for (const [what, body, pointer, detail] of refused) {
       it(`${what}, and only for that`, () => {
-        const { status, reason, errors } = problemOf(body);
-        expect({ status, reason }).to.deep.equal({ status: 422, reason: 'invalid' });
+        const { reason, errors } = refusalOf(body);
+        expect(reason).to.equal('invalid');
         const places = new Set((errors ?? []).map((error) => error.pointer));
         expect([...places]).to.deep.equal([pointer]);
         expect(errors?.map((error) => error.detail).join('; ')).to.include(detail);
@@ -267,7 +267,7 @@ describe('report', () => {
         commit: '?',
         pipeline_url: 'no',
       };
-      const { errors } = problemOf(body);
+      const { errors } = refusalOf(body);
       expect(errors?.map(({ pointer }) => pointer)).to.have.members([
         '/server',
         '/repo',
@@ -284,13 +284,13 @@ describe('report', () => {
     });
 
     it('with a detail that is a sentence about the first, and the number of the others', () => {
-      expect(problemOf(reportBody({ repo: '', server: '', commit: '' })).message).to.match(
+      expect(refusalOf(reportBody({ repo: '', server: '', commit: '' })).message).to.match(
         /^\/repo must be .*, but has 0 characters \(and \d more, see errors\)$/,
       );
-      expect(problemOf(reportBody({ commit: '' })).message).to.equal(
+      expect(refusalOf(reportBody({ commit: '' })).message).to.equal(
         '/commit must be a Git revision: 1 to 64 characters of 0-9 A-Z a-z . _ / -, but is ""',
       );
-      expect(problemOf(null).message).to.match(/^the body must be a JSON object/);
+      expect(refusalOf(null).message).to.match(/^the body must be a JSON object/);
     });
   });
 
@@ -310,14 +310,14 @@ describe('report', () => {
     ];
     for (const [what, body] of huge) {
       it(`for ${what}`, () => {
-        const answer = renderProblem(problemOf(body), 'request');
-        expect(answer.length).to.be.below(128 * KIB);
+        const { message, errors } = refusalOf(body);
+        expect(JSON.stringify({ message, errors }).length).to.be.below(128 * KIB);
       });
     }
 
     it('and says in how many more places the rule is broken', () => {
       const files = repeated(10_000, { name: 'a' });
-      const errors = problemOf(reportBody({ drift_count: 10_000, files })).errors ?? [];
+      const errors = refusalOf(reportBody({ drift_count: 10_000, files })).errors ?? [];
       expect(errors).to.have.length(101);
       expect(errors.at(-1)).to.deep.equal({ pointer: '/files', detail: 'name repeats another in 9899 more places' });
     });
@@ -410,11 +410,11 @@ function diffOf(diff: string): string {
   return diffs?.a ?? '';
 }
 
-function problemOf(body: unknown): Problem {
+function refusalOf(body: unknown): Refusal {
   try {
     parseReport(body, NOW);
   } catch (error) {
-    if (error instanceof Problem) return error;
+    if (error instanceof Refusal) return error;
     throw error;
   }
   throw new Error('the report was taken');

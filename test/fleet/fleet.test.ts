@@ -1,6 +1,7 @@
 import { expect } from 'chai';
-import { type Accepted, type Fleet, type FleetOptions, createFleet } from '../../src/fleet/fleet.ts';
-import { Problem } from '../../src/http/problem.ts';
+import type { Accepted } from '../../src/fleet/batch.ts';
+import { type Fleet, type FleetOptions, createFleet } from '../../src/fleet/fleet.ts';
+import { Refusal } from '../../src/core/refusal.ts';
 import { parseReport } from '../../src/core/report.ts';
 import type { Source } from '../../src/fleet/source-index.ts';
 import { openSqlite } from '../../src/store/sqlite/sqlite.ts';
@@ -268,8 +269,8 @@ describe('fleet', () => {
       const small = await open({ maxSources: 2 });
       await submit([], { server: 'a' }, small);
       await submit([], { server: 'b' }, small);
-      const problem = await problemOf(submit([], { server: 'c' }, small));
-      expect(problem).to.include({ status: 429, reason: 'too_many_sources' });
+      const refusal = await refusalOf(submit([], { server: 'c' }, small));
+      expect(refusal).to.include({ reason: 'too_many_sources' });
       expect((await submit(['x'], { server: 'a' }, small)).result).to.equal('changed');
       await expectAgreement(small);
     });
@@ -287,7 +288,7 @@ describe('fleet', () => {
     it('has room again after a removal, and after a report that failed', async () => {
       const small = await open({ maxSources: 1 });
       disk.fail('disk full');
-      await problemOf(submit([], {}, small));
+      await refusalOf(submit([], {}, small));
       disk.heal();
       await submit([], {}, small);
       await small.remove([find(small)]);
@@ -297,13 +298,12 @@ describe('fleet', () => {
   });
 
   describe('a disk that fails', () => {
-    it('gives each waiting report its 503, with Retry-After and no internal message', async () => {
+    it('refuses each waiting report, with no internal message', async () => {
       disk.fail('database or disk is full');
-      const problems = await Promise.all(['a', 'b', 'c'].map((server) => problemOf(submit([], { server }))));
-      for (const problem of problems) {
-        expect(problem).to.include({ status: 503, reason: 'store_unavailable' });
-        expect(problem.headers).to.have.property('Retry-After');
-        expect(problem.message).not.to.include('disk is full');
+      const refusals = await Promise.all(['a', 'b', 'c'].map((server) => refusalOf(submit([], { server }))));
+      for (const refusal of refusals) {
+        expect(refusal).to.include({ reason: 'store_unavailable' });
+        expect(refusal.message).not.to.include('disk is full');
       }
       expect(errors).to.deep.equal(['commit: database or disk is full']);
     });
@@ -312,9 +312,9 @@ describe('fleet', () => {
       const { snapshot } = await submit(['a']);
       const { revision } = fleet;
       disk.fail('disk full');
-      await problemOf(submit(['b']));
-      await problemOf(submit([], { server: 'new' }));
-      await problemOf(fleet.remove([find()]));
+      await refusalOf(submit(['b']));
+      await refusalOf(submit([], { server: 'new' }));
+      await refusalOf(fleet.remove([find()]));
       expect(find().snapshot).to.equal(snapshot);
       expect([fleet.size, fleet.revision]).to.deep.equal([1, revision]);
       expect(fleet.fileSpread.drifted('rsyslog', 'b')).to.equal(0);
@@ -324,10 +324,10 @@ describe('fleet', () => {
     it('is told as a failure from the first write that failed to the next that succeeds', async () => {
       expect(fleet.failure).to.equal(undefined);
       disk.fail('disk full');
-      await problemOf(submit([]));
+      await refusalOf(submit([]));
       clock.advance(MINUTE);
       disk.fail('input/output error');
-      await problemOf(submit([]));
+      await refusalOf(submit([]));
       expect(fleet.failure).to.deep.equal({ reason: 'input/output error', since: NOW });
       disk.heal();
       await submit([]);
@@ -338,7 +338,7 @@ describe('fleet', () => {
     it('has the same report taken when it is sent again', async () => {
       await submit(['a']);
       disk.fail('disk full');
-      await problemOf(submit(['b']));
+      await refusalOf(submit(['b']));
       disk.heal();
       expect(await submit(['b'])).to.deep.include({ result: 'changed', opened: ['b'] });
       expect(find().snapshot.version).to.equal(2);
@@ -360,11 +360,11 @@ describe('fleet', () => {
     it('lets nothing wait longer than the timeout; what was in the queue is not stored', async () => {
       const hasty = await open({ commitTimeoutMs });
       disk.hang();
-      const inFlight = problemOf(submit(['a'], { server: 'in-flight' }, hasty));
+      const inFlight = refusalOf(submit(['a'], { server: 'in-flight' }, hasty));
       await until(() => disk.calls.length === 1);
-      const queued = problemOf(submit(['a'], { server: 'queued' }, hasty));
-      for (const problem of await Promise.all([inFlight, queued])) {
-        expect(problem).to.include({ status: 503, reason: 'store_unavailable' });
+      const queued = refusalOf(submit(['a'], { server: 'queued' }, hasty));
+      for (const refusal of await Promise.all([inFlight, queued])) {
+        expect(refusal).to.include({ reason: 'store_unavailable' });
       }
       expect((await inFlight).message).to.include('may still be stored');
       expect((await queued).message).to.include('was not stored');
@@ -383,9 +383,9 @@ describe('fleet', () => {
       const inFlight = submit([], { server: 'in-flight' });
       await until(() => disk.calls.length === 1);
       const queued = submit([], { server: 'large' }, fleet, 64 * MIB);
-      const problem = await problemOf(submit([], { server: 'one-more' }, fleet, 1));
-      expect(problem).to.include({ status: 503, reason: 'store_unavailable' });
-      expect(problem.message).to.include('Too many reports are waiting');
+      const refusal = await refusalOf(submit([], { server: 'one-more' }, fleet, 1));
+      expect(refusal).to.include({ reason: 'store_unavailable' });
+      expect(refusal.message).to.include('Too many reports are waiting');
       disk.heal();
       await Promise.all([inFlight, queued]);
       await submit([], { server: 'one-more' }, fleet, 64 * MIB);
@@ -418,11 +418,11 @@ describe('fleet', () => {
 
     it('names the reason while writing fails, and recovers by itself', async () => {
       disk.fail('disk full');
-      await problemOf(submit([]));
+      await refusalOf(submit([]));
       for (let i = 0; i < 2; i += 1) {
-        const problem = await problemOf(fleet.probe());
-        expect(problem).to.include({ status: 503, reason: 'store_unavailable' });
-        expect(problem.message).to.include('disk full');
+        const refusal = await refusalOf(fleet.probe());
+        expect(refusal).to.include({ reason: 'store_unavailable' });
+        expect(refusal.message).to.include('disk full');
       }
       disk.heal();
       await fleet.probe();
@@ -433,15 +433,15 @@ describe('fleet', () => {
     it('finds a failure that no report has met', async () => {
       clock.advance(5000);
       disk.fail('read-only file system');
-      await problemOf(fleet.probe());
+      await refusalOf(fleet.probe());
       expect(fleet.failure).to.deep.equal({ reason: 'read-only file system', since: clock.now() });
     });
 
     it('does not wait for a disk that hangs', async () => {
       clock.advance(5000);
       disk.hang();
-      const problem = await problemOf(fleet.probe());
-      expect(problem.message).to.include('no answer from the store within 2 s');
+      const refusal = await refusalOf(fleet.probe());
+      expect(refusal.message).to.include('no answer from the store within 2 s');
     });
   });
 
@@ -462,7 +462,7 @@ describe('fleet', () => {
       await submit([]);
       await fleet.drain();
       for (const answer of [submit([]), fleet.remove([find()]), fleet.probe()]) {
-        expect(await problemOf(answer)).to.include({ status: 503, message: 'The service is stopping' });
+        expect(await refusalOf(answer)).to.include({ reason: 'store_unavailable', message: 'The service is stopping' });
       }
     });
   });
@@ -551,11 +551,11 @@ describe('fleet', () => {
   });
 });
 
-async function problemOf(promise: Promise<unknown>): Promise<Problem> {
+async function refusalOf(promise: Promise<unknown>): Promise<Refusal> {
   try {
     await promise;
   } catch (error) {
-    if (error instanceof Problem) return error;
+    if (error instanceof Refusal) return error;
     throw error;
   }
   throw new Error('it succeeded');

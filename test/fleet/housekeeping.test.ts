@@ -1,4 +1,5 @@
 import { expect } from 'chai';
+import { createObservers } from '../../src/observers.ts';
 import { type HousekeepingOptions, expire, prune, startHousekeeping } from '../../src/fleet/housekeeping.ts';
 import { toIso } from '../../src/core/timestamp.ts';
 import { parseReport } from '../../src/core/report.ts';
@@ -21,15 +22,16 @@ describe('housekeeping', () => {
   });
   afterEach(() => service.stop());
 
-  function options(config: Partial<HousekeepingOptions['config']> = {}): HousekeepingOptions {
+  function options(changes: Partial<HousekeepingOptions> = {}): HousekeepingOptions {
     const { fleet, store, clock, metrics, logger } = service;
     return {
       fleet,
       store,
       now: clock.now,
-      metrics,
-      log: logger,
-      config: { expireAfterMs: undefined, historyRetentionMs: 90 * 24 * HOUR, ...config },
+      expireAfterMs: undefined,
+      historyRetentionMs: 90 * 24 * HOUR,
+      ...createObservers(logger, metrics),
+      ...changes,
     };
   }
 

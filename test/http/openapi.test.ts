@@ -6,7 +6,8 @@ import { Ajv2020 } from 'ajv/dist/2020.js';
 import { expect } from 'chai';
 import { parseTimestamp } from '../../src/core/timestamp.ts';
 import { renderOpenApi } from '../../src/http/openapi.ts';
-import { parseReport, reportSchema } from '../../src/core/report.ts';
+import { parseReport } from '../../src/core/report.ts';
+import { reportSchema } from '../../src/core/report-schema.ts';
 import { parseTokens } from '../../src/access/tokens.ts';
 import {
   type Disk,

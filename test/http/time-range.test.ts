@@ -1,6 +1,6 @@
 import { expect } from 'chai';
 import { toIso } from '../../src/core/timestamp.ts';
-import { Problem } from '../../src/http/problem.ts';
+import { Refusal } from '../../src/core/refusal.ts';
 import { parseRange } from '../../src/http/time-range.ts';
 import { NOW } from '../fixtures.ts';
 
@@ -58,14 +58,14 @@ describe('range', () => {
   ];
   for (const [what, query, detail] of refused) {
     it(`refuses ${what}`, () => {
-      let problem: unknown;
+      let refusal: unknown;
       try {
         parseRange(query, NOW);
       } catch (error) {
-        problem = error;
+        refusal = error;
       }
-      expect(problem).to.be.instanceOf(Problem).and.to.include({ status: 400 });
-      expect((problem as Problem).message).to.match(detail);
+      expect(refusal).to.be.instanceOf(Refusal).and.to.include({ reason: 'bad_query' });
+      expect((refusal as Refusal).message).to.match(detail);
     });
   }
 });

@@ -1,21 +1,22 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { Context } from 'koa';
-import { type Filter, isSelected } from '../filter.ts';
-import type { Fleet } from '../../fleet/fleet.ts';
-import type { StateChange } from '../../core/history.ts';
-import { toIso } from '../../core/timestamp.ts';
-import type { Verdict } from '../../core/ledger.ts';
-import { createTopN } from '../../core/top-n.ts';
 import { compareTexts } from '../../core/compare.ts';
-import { type Present, renderArray } from './sources.ts';
-import { parseRange } from '../time-range.ts';
-import { beginRead, sendPortions } from '../response.ts';
+import type { StateChange } from '../../core/history.ts';
+import type { Verdict } from '../../core/ledger.ts';
+import { toIso } from '../../core/timestamp.ts';
+import { createTopN } from '../../core/top-n.ts';
+import type { Fleet } from '../../fleet/fleet.ts';
 import type { ClosedDrift, Range, Selection, Store } from '../../store/store.ts';
+import type { FleetEtag } from '../etag.ts';
+import { type Filter, isSelected, parseFilter } from '../filter.ts';
+import { renderArray } from '../json-list.ts';
+import { beginRead, sendPortions } from '../response.ts';
+import { parseRange } from '../time-range.ts';
 
-/** The reads of what was: `/history.json` and `/drifts.json`. */
-export type Past = {
-  sendHistory(ctx: Context, filter: Filter, now: number): Promise<void>;
-  sendDrifts(ctx: Context, filter: Filter, now: number): Promise<void>;
+/** `/history.json` and `/drifts.json`: what was. */
+export type HistoryRoutes = {
+  getHistory(ctx: Context): Promise<void>;
+  getDrifts(ctx: Context): Promise<void>;
 };
 
 /** A drift of a list; open ones have no end. */
@@ -27,31 +28,41 @@ const SOURCES_AT_ONCE = 5000;
 const STATES: Record<Verdict, number> = { SYNCED: 0, OUT_OF_SYNC: 1, STALE: 2 };
 
 /** @param historyRetentionMs what ended longer ago may be forgotten: a source must not look in sync for that */
-export function createPast(fleet: Fleet, store: Store, present: Present, historyRetentionMs: number): Past {
+export function createHistoryRoutes(
+  fleet: Fleet,
+  store: Store,
+  etagAt: FleetEtag,
+  now: () => number,
+  historyRetentionMs: number,
+): HistoryRoutes {
   return {
-    async sendHistory(ctx, filter, now) {
-      const { to, limit, ...asked } = parseRange(ctx.query, now);
-      const from = Math.max(asked.from, now - historyRetentionMs);
+    async getHistory(ctx) {
+      const at = now();
+      const filter = parseFilter(ctx.query);
+      const { to, limit, ...asked } = parseRange(ctx.query, at);
+      const from = Math.max(asked.from, at - historyRetentionMs);
       // an answer about the past does not change without the state
-      if (!beginRead(ctx, 'json', `${present.etagAt(now)}.${from}.${Math.min(to, now)}`)) return;
+      if (!beginRead(ctx, 'json', `${etagAt(at)}.${from}.${Math.min(to, at)}`)) return;
       // one more than asked for tells whether there is more
-      const read = () => store.history({ from, to }, now, limit + 1, selectionOf(filter, fleet, now));
+      const read = () => store.history({ from, to }, at, limit + 1, selectionOf(filter, fleet, at));
       const shown = cut(ctx, from < to ? await read() : [], limit);
       sendPortions(ctx, renderArray(mapped(shown, renderChange)));
     },
 
-    async sendDrifts(ctx, filter, now) {
-      const range = parseRange(ctx.query, now);
+    async getDrifts(ctx) {
+      const at = now();
+      const filter = parseFilter(ctx.query);
+      const range = parseRange(ctx.query, at);
       // open ones grow with time
-      if (!beginRead(ctx, 'json', `${present.etagAt(now)}.${now}`)) return;
+      if (!beginRead(ctx, 'json', `${etagAt(at)}.${at}`)) return;
       // open ones before closed ones: what closes in between is in both, not in neither
-      const open = await openDrifts(fleet, filter, range, range.limit, now);
-      const closed = await store.drifts(range, range.limit + 1, selectionOf(filter, fleet, now));
+      const open = await openDrifts(fleet, filter, range, range.limit, at);
+      const closed = await store.drifts(range, range.limit + 1, selectionOf(filter, fleet, at));
       const known = new Set(closed.map(keyOf));
       const drifts = [...closed, ...open.filter((drift) => !known.has(keyOf(drift)))];
       const newest = drifts.toSorted((a, b) => a.openedAt - b.openedAt).slice(-range.limit - 1);
       const shown = cut(ctx, newest, range.limit).toSorted(compareDrifts);
-      sendPortions(ctx, renderArray(mapped(shown, (drift) => renderDrift(drift, now))));
+      sendPortions(ctx, renderArray(mapped(shown, (drift) => renderDrift(drift, at))));
     },
   };
 }

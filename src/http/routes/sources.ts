@@ -1,57 +1,50 @@
-import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { Context } from 'koa';
-import { type Filter, isFiltering, isSelected } from '../filter.ts';
-import type { Fleet } from '../../fleet/fleet.ts';
-import { toIso } from '../../core/timestamp.ts';
 import { verdictOf } from '../../core/ledger.ts';
-import { beginRead, sendPortions, sendShared, toSharedBody, type SharedBody } from '../response.ts';
-import type { Source } from '../../fleet/source-index.ts';
+import { toIso } from '../../core/timestamp.ts';
 import type { FileSpread } from '../../fleet/file-spread.ts';
+import type { Fleet } from '../../fleet/fleet.ts';
+import type { Source } from '../../fleet/source-index.ts';
+import type { FleetEtag } from '../etag.ts';
+import { type Filter, isFiltering, isSelected, parseFilter } from '../filter.ts';
+import { joinPortions, renderArray, renderBeginning } from '../json-list.ts';
+import { type SharedBody, beginRead, sendPortions, sendShared, toSharedBody } from '../response.ts';
 import { renderRow } from '../source-json.ts';
 
-/** The reads of what is now: `/status.json`, `/files.json`, `/summary.json`. */
-export type Present = {
-  sendSources(ctx: Context, filter: Filter, now: number): Promise<void>;
-  sendFiles(ctx: Context, filter: Filter, now: number): Promise<void>;
-  sendSummary(ctx: Context, filter: Filter, now: number): Promise<void>;
-  /** Names the state of the whole fleet at `now`: while it is the same, so is every read of it. */
-  etagAt(now: number): string;
+/** `/status.json`, `/files.json` and `/summary.json`: what is now. */
+export type SourceRoutes = {
+  getSources(ctx: Context): Promise<void>;
+  getFiles(ctx: Context): Promise<void>;
+  getSummary(ctx: Context): Promise<void>;
 };
 
 /** Where a list's rows come from: JSON texts, in order. */
 type Rows = (sources: readonly Source[], now: number) => Iterable<string>;
 
-/** What is rendered in one go: a few milliseconds. */
-const PORTION_CHARS = 262_144;
 /** A list that is no longer is kept for the next reader. */
 const MAX_KEPT_CHARS = 2_097_152;
 
-/** @param bootId what validators begin with: revisions begin anew with each start */
-export function createPresent(fleet: Fleet, bootId: string): Present {
-  /** Rows change with a commit, and when a source becomes STALE. */
-  function etagAt(now: number): string {
-    return `${bootId}.${fleet.revision}.${fleet.staleEpoch(now)}`;
-  }
-
-  function select(filter: Filter, now: number): readonly Source[] {
+export function createSourceRoutes(fleet: Fleet, etagAt: FleetEtag, now: () => number): SourceRoutes {
+  function select(filter: Filter, at: number): readonly Source[] {
     if (!isFiltering(filter)) return fleet.list();
     const candidates = filter.repo ? [...filter.repo].toSorted().flatMap(fleet.listOf) : fleet.list();
-    return candidates.filter((source) => isSelected(filter, source, now));
+    return candidates.filter((source) => isSelected(filter, source, at));
   }
 
-  function createList(rows: Rows): Present['sendSources'] {
+  function createList(rows: Rows): SourceRoutes['getSources'] {
     let kept: { readonly etag: string; readonly body: SharedBody } | undefined;
-    return async (ctx, filter, now) => {
-      const etag = etagAt(now);
+    return async (ctx) => {
+      const at = now();
+      const filter = parseFilter(ctx.query);
+      const etag = etagAt(at);
       if (!beginRead(ctx, 'json', etag)) return;
       if (!isFiltering(filter) && kept?.etag === etag) {
         await sendShared(ctx, kept.body);
         return;
       }
-      const portions = renderArray(rows(select(filter, now), now));
-      const { begun, isWhole } = await begin(portions);
+      const portions = renderArray(rows(select(filter, at), at));
+      const { begun, isWhole } = await renderBeginning(portions, MAX_KEPT_CHARS);
       if (!isWhole) {
-        sendPortions(ctx, chain(begun, portions));
+        sendPortions(ctx, joinPortions(begun, portions));
         return;
       }
       const body = toSharedBody(begun.join(''));
@@ -61,43 +54,15 @@ export function createPresent(fleet: Fleet, bootId: string): Present {
   }
 
   return {
-    etagAt,
-    sendSources: createList(sourceRows),
-    sendFiles: createList((sources) => fileRows(sources, fleet.fileSpread)),
-    async sendSummary(ctx, filter, now) {
-      if (!beginRead(ctx, 'json', etagAt(now))) return;
-      await sendShared(ctx, toSharedBody(`${JSON.stringify(toSummary(select(filter, now), now))}\n`));
+    getSources: createList(sourceRows),
+    getFiles: createList((sources) => fileRows(sources, fleet.fileSpread)),
+    async getSummary(ctx) {
+      const at = now();
+      const filter = parseFilter(ctx.query);
+      if (!beginRead(ctx, 'json', etagAt(at))) return;
+      await sendShared(ctx, toSharedBody(`${JSON.stringify(toSummary(select(filter, at), at))}\n`));
     },
   };
-}
-
-/** Renders until all is there, or more than is kept. */
-async function begin(portions: Iterator<string>): Promise<{ begun: string[]; isWhole: boolean }> {
-  const begun: string[] = [];
-  let chars = 0;
-  while (chars <= MAX_KEPT_CHARS) {
-    const { done, value } = portions.next() as IteratorResult<string, undefined>;
-    if (done === true) return { begun, isWhole: true };
-    begun.push(value);
-    chars += value.length;
-    await nextTurn();
-  }
-  return { begun, isWhole: false };
-}
-
-/** A JSON array, in portions. */
-export function* renderArray(rows: Iterable<string>): Generator<string> {
-  let text = '[';
-  let separator = '';
-  for (const row of rows) {
-    text += separator + row;
-    separator = ',\n';
-    if (text.length > PORTION_CHARS) {
-      yield text;
-      text = '';
-    }
-  }
-  yield `${text}]\n`;
 }
 
 function* sourceRows(sources: readonly Source[], now: number): Generator<string> {
@@ -105,7 +70,7 @@ function* sourceRows(sources: readonly Source[], now: number): Generator<string>
 }
 
 /** One row per file that differs now. */
-function* fileRows(sources: readonly Source[], spread: FileSpread): Generator<string> {
+function* fileRows(sources: readonly Source[], fileSpread: FileSpread): Generator<string> {
   for (const { snapshot } of sources) {
     const { repo, server, lastCheck, commit, pipelineUrl } = snapshot;
     for (const { name, since, times } of snapshot.files.toSorted((a, b) => (a.name < b.name ? -1 : 1))) {
@@ -116,8 +81,8 @@ function* fileRows(sources: readonly Source[], spread: FileSpread): Generator<st
         since: toIso(since),
         last_check: lastCheck,
         times_drifted: times,
-        servers_drifted: spread.drifted(repo, name),
-        servers: spread.servers(repo),
+        servers_drifted: fileSpread.drifted(repo, name),
+        servers: fileSpread.servers(repo),
         commit,
         pipeline_url: pipelineUrl,
       });
@@ -149,9 +114,4 @@ function toSummary(sources: readonly Source[], now: number) {
     oldest_drift_since: Number.isFinite(oldest) ? toIso(oldest) : null,
     generated_at: toIso(now),
   };
-}
-
-function* chain(begun: readonly string[], rest: Iterable<string>): Generator<string> {
-  yield* begun;
-  yield* rest;
 }

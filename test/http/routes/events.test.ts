@@ -6,7 +6,8 @@ import { mock } from 'node:test';
 import { expect } from 'chai';
 import { EventSource } from 'eventsource';
 import { type EventStream, createEventStream } from '../../../src/http/event-stream.ts';
-import { Problem } from '../../../src/http/problem.ts';
+import { Refusal } from '../../../src/core/refusal.ts';
+import { headersOf } from '../../../src/http/problem.ts';
 import { NOW, type Service, createClock, makeFolder, reportOf, startService, until } from '../../fixtures.ts';
 
 type Seen = { readonly type: string; readonly id: string; readonly data: Record<string, unknown> };
@@ -368,8 +369,8 @@ describe('events', () => {
     const [refused] = (await once(get({ port: port(), agent: false }), 'response')) as [IncomingMessage];
     refused.resume();
     expect(refused.statusCode).to.equal(503);
-    expect(refusals[0]).to.be.instanceOf(Problem).and.to.include({ status: 503 });
-    expect((refusals[0] as Problem).headers).to.have.property('Retry-After');
+    expect(refusals[0]).to.be.instanceOf(Refusal).and.to.include({ reason: 'too_many_listeners' });
+    expect(headersOf(refusals[0] as Refusal)).to.have.property('Retry-After');
     events.publish('{}');
     await until(() => listeners.every(({ text }) => text().includes('event: change')));
     listeners[0]?.message.destroy();

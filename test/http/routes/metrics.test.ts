@@ -1,5 +1,6 @@
 import { expect } from 'chai';
-import { type Metrics, createMetrics, renderLabels } from '../../../src/http/metrics.ts';
+import { renderFleetMetrics, renderLabels } from '../../../src/http/fleet-metrics.ts';
+import { type Metrics, createMetrics } from '../../../src/http/metrics.ts';
 import { type SourceIndex, createSourceIndex, keyOf } from '../../../src/fleet/source-index.ts';
 import type { StoredSource } from '../../../src/store/store.ts';
 import { NOW, storedSource } from '../../fixtures.ts';
@@ -232,14 +233,9 @@ describe('metrics', () => {
   }
 
   async function render(sourceIndex: SourceIndex, now = NOW): Promise<string> {
-    // of a fleet, metrics read the sourceIndex only
-    const portions = await Array.fromAsync(
-      metrics.render(
-        { list: sourceIndex.list, fileSpread: sourceIndex.fileSpread, reconcileHistograms: new Map() },
-        now,
-      ),
-    );
-    return portions.join('');
+    const { list, fileSpread } = sourceIndex;
+    const portions = renderFleetMetrics({ list, fileSpread, reconcileHistograms: new Map() }, now);
+    return (await metrics.render()) + [...portions].join('');
   }
 });
 

@@ -1,0 +1,75 @@
+import type { FromSchema } from 'json-schema-to-ts';
+
+/** The most files that one report may name. */
+export const MAX_FILES = 10_000;
+
+export const MAX_KEY_LENGTH = 200;
+/** What a repo and a server may be called: safe in labels, URLs, comma lists and badges. */
+export const KEY = '^[A-Za-z0-9][A-Za-z0-9._:/@-]*$';
+const KEY_DESCRIPTION = '1 to 200 characters of A-Z a-z 0-9 . _ : / @ - that begin with a letter or digit';
+
+/**
+ * The body of `POST /api/status`: this one schema validates, gives {@link ReportBody} and stands in `/openapi.json`.
+ * Each description completes the sentence "must be …", which is what a 422 says. Rules across fields are in `report.ts`.
+ */
+export const reportSchema = {
+  type: 'object',
+  description: 'a JSON object: what one check of one server against one repo found',
+  required: ['repo', 'server', 'sync_status', 'drift_count', 'files', 'last_check'],
+  properties: {
+    repo: { type: 'string', minLength: 1, maxLength: MAX_KEY_LENGTH, pattern: KEY, description: KEY_DESCRIPTION },
+    server: { type: 'string', minLength: 1, maxLength: MAX_KEY_LENGTH, pattern: KEY, description: KEY_DESCRIPTION },
+    sync_status: { type: 'string', enum: ['SYNCED', 'OUT_OF_SYNC'], description: 'SYNCED or OUT_OF_SYNC' },
+    drift_count: { type: 'integer', minimum: 0, description: 'a whole number, the length of files' },
+    files: {
+      type: 'array',
+      maxItems: MAX_FILES,
+      description: 'a list of at most 10,000 objects, one for each file that differs; empty exactly when SYNCED',
+      items: {
+        type: 'object',
+        description: 'an object such as {"name": "etc/motd"}',
+        required: ['name'],
+        properties: {
+          name: {
+            type: 'string',
+            minLength: 1,
+            maxLength: 1024,
+            pattern: String.raw`^[^\p{Cc}\p{Cs}]*$`,
+            description: '1 to 1,024 characters without control characters, and no name twice',
+          },
+          diff: {
+            type: 'string',
+            description: 'text; beyond 16 KiB it is cut at a line and marked as cut',
+          },
+        },
+      },
+    },
+    last_check: {
+      type: 'string',
+      format: 'date-time',
+      maxLength: 64,
+      description:
+        'an ISO 8601 / RFC 3339 time with a zone, such as 2026-04-21T10:32:15Z, at most 5 minutes ahead of the clock here',
+    },
+    stale_after_seconds: {
+      type: 'integer',
+      minimum: 1,
+      maximum: 31_536_000,
+      description: 'a whole number from 1 to 31,536,000: the source is STALE so long after last_check',
+    },
+    commit: {
+      type: 'string',
+      pattern: '^[0-9A-Za-z._/-]{1,64}$',
+      description: 'a Git revision: 1 to 64 characters of 0-9 A-Z a-z . _ / -',
+    },
+    pipeline_url: {
+      type: 'string',
+      format: 'uri',
+      maxLength: 2048,
+      description: 'an http or https URL of at most 2,048 characters',
+    },
+  },
+} as const;
+
+/** A body of the right shape; the rules across fields are not checked yet. */
+export type ReportBody = FromSchema<typeof reportSchema>;

@@ -1,0 +1,165 @@
+import { type Advance, type OpenDrift, type Snapshot, advance, lapseUntil } from '../core/ledger.ts';
+import { type ReconcileHistogram, createHistogram, observe } from '../core/reconcile-histogram.ts';
+import { Refusal } from '../core/refusal.ts';
+import type { Report } from '../core/report.ts';
+import type { Change, Outcome } from '../store/store.ts';
+import type { Task } from './queue.ts';
+import type { Source, SourceIndex } from './source-index.ts';
+
+/** What became of a report, once it is on disk. */
+export type Accepted = {
+  readonly result: Advance['result'] | 'superseded';
+  readonly previous: Snapshot | null;
+  /** What the source now is. */
+  readonly snapshot: Snapshot;
+  readonly opened: readonly string[];
+  readonly closed: readonly OpenDrift[];
+};
+
+/** What waits in the queue: a report to store, or a source to forget if `isWanted` still holds by then. */
+export type Work =
+  | { readonly report: Report }
+  | { readonly removal: Source; readonly isWanted: (source: Source) => boolean };
+
+/** A task and what it means. Without a change there is nothing to write. */
+export type Step = {
+  readonly task: Task<Work, Accepted>;
+  readonly accepted: Accepted;
+  readonly change: Change | null;
+};
+export type WritingStep = Step & { readonly change: Change };
+
+/** What a batch is planned from, and what its outcome changes. */
+export type BatchContext = {
+  readonly sourceIndex: SourceIndex;
+  /** Per repo. */
+  readonly histograms: Map<string, ReconcileHistogram>;
+  /** Milliseconds since the epoch. */
+  readonly now: () => number;
+  readonly staleAfterMs: number;
+  readonly maxSources: number;
+};
+
+/**
+ * Decides what each task means, given that everything before it is on disk: memory holds exactly that. Tasks that cannot be done are
+ * rejected here and have no step.
+ */
+export function planBatch(batch: readonly Task<Work, Accepted>[], context: BatchContext): Step[] {
+  const { sourceIndex, maxSources } = context;
+  const steps: Step[] = [];
+  let newSources = 0;
+  for (const task of batch) {
+    const source = sourceIndex.find(task.key);
+    if ('removal' in task.work) {
+      if (source === task.work.removal && task.work.isWanted(source)) steps.push(planRemoval(task, source, context));
+      else task.reject(new Refusal('unknown_source', 'The source is gone already'));
+    } else if (source === undefined && sourceIndex.size + newSources >= maxSources) {
+      task.reject(tooManySources(maxSources));
+    } else {
+      if (source === undefined) newSources += 1;
+      steps.push(planReport(task, task.work.report, source, context));
+    }
+  }
+  return steps;
+}
+
+/**
+ * Brings memory to what is on disk and answers each task.
+ * @returns the tasks to try again: another process had written their source first
+ */
+export function settleBatch(
+  steps: readonly WritingStep[],
+  outcomes: readonly Outcome[],
+  context: BatchContext,
+): readonly Task<Work, Accepted>[] {
+  const again: Task<Work, Accepted>[] = [];
+  for (const [index, step] of steps.entries()) {
+    const outcome = outcomes[index] as Outcome;
+    if ('conflict' in outcome) {
+      context.sourceIndex.put(step.task.key, outcome.conflict);
+      again.push(step.task);
+    } else if (step.change.kind === 'removal') {
+      context.sourceIndex.put(step.task.key, null);
+      step.task.resolve(step.accepted);
+    } else {
+      settleReport(step, outcome, context);
+    }
+  }
+  return again;
+}
+
+function planReport(
+  task: Task<Work, Accepted>,
+  report: Report,
+  source: Source | undefined,
+  { now, staleAfterMs }: BatchContext,
+): Step {
+  const previous = source?.snapshot ?? null;
+  const advanced = advance(previous, report, now(), staleAfterMs);
+  if (advanced === null) {
+    const snapshot = previous as Snapshot;
+    return { task, accepted: { result: 'superseded', previous, snapshot, opened: [], closed: [] }, change: null };
+  }
+  const { result, next, opened, closed } = advanced;
+  const expected = source === undefined ? null : { id: source.id, version: source.snapshot.version };
+  return {
+    task,
+    accepted: { result, previous, snapshot: next, opened, closed },
+    change: { kind: 'report', expected, advance: advanced, diffs: report.diffs },
+  };
+}
+
+function planRemoval(task: Task<Work, Accepted>, source: Source, { now }: BatchContext): Step {
+  const { snapshot } = source;
+  const at = Math.max(now(), snapshot.receivedAt);
+  return {
+    task,
+    accepted: { result: 'unchanged', previous: snapshot, snapshot, opened: [], closed: snapshot.files },
+    change: {
+      kind: 'removal',
+      expected: { id: source.id, version: snapshot.version },
+      at,
+      closed: snapshot.files,
+      lapse: lapseUntil(snapshot, at),
+    },
+  };
+}
+
+function settleReport(
+  { task, accepted }: Step,
+  { id, times }: Exclude<Outcome, { conflict: unknown }>,
+  { sourceIndex, histograms }: BatchContext,
+): void {
+  for (const { since } of accepted.closed) countDrift(histograms, accepted.snapshot, since);
+  const snapshot = withCounts(accepted.snapshot, times);
+  sourceIndex.put(task.key, { id, snapshot });
+  task.resolve(snapshot === accepted.snapshot ? accepted : { ...accepted, snapshot });
+}
+
+/** Counts in memory the drift that the store has counted on disk. */
+function countDrift(
+  histograms: Map<string, ReconcileHistogram>,
+  { repo, receivedAt }: Snapshot,
+  openedAt: number,
+): void {
+  const histogram = histograms.get(repo) ?? createHistogram();
+  histograms.set(repo, histogram);
+  observe(histogram, receivedAt - openedAt);
+}
+
+/** The snapshot with the `times` that the store has counted for its newly opened drifts. */
+function withCounts(snapshot: Snapshot, times: readonly number[]): Snapshot {
+  if (times.length === 0) return snapshot;
+  let next = 0;
+  const files = snapshot.files.map((drift) => {
+    if (drift.times !== 0) return drift;
+    const count = times[next] ?? 1;
+    next += 1;
+    return { ...drift, times: count };
+  });
+  return { ...snapshot, files };
+}
+
+function tooManySources(maxSources: number): Refusal {
+  return new Refusal('too_many_sources', `All ${maxSources} sources (MAX_SOURCES) are taken; known ones go on`);
+}

@@ -1,0 +1,133 @@
+import { verdictOf, type Snapshot } from '../core/ledger.ts';
+import { BUCKETS } from '../core/reconcile-histogram.ts';
+import type { Fleet } from '../fleet/fleet.ts';
+import type { Source } from '../fleet/source-index.ts';
+
+/** What of the fleet metrics show. */
+type Shown = Pick<Fleet, 'list' | 'fileSpread' | 'reconcileHistograms'>;
+
+/** Sources rendered in one go. */
+const PORTION = 2000;
+const PORTION_CHARS = 200_000;
+/** The widest of each repo; the rest would be series without number. */
+const MAX_FILES_PER_REPO = 100;
+
+type SourceGauge = readonly [name: string, help: string, value: (source: Source, now: number) => number | undefined];
+
+/** Per source. Names, types and meaning are the design's promise. A value that is undefined has no series. */
+const SOURCE_GAUGES: readonly SourceGauge[] = [
+  ['gitops_drift_count', 'Files that differ from Git, by the newest report.', ({ snapshot }) => snapshot.files.length],
+  [
+    'gitops_in_sync',
+    '1 only when the newest report says SYNCED and is not stale.',
+    ({ snapshot }, now) => isInSync(snapshot, now),
+  ],
+  [
+    'gitops_stale',
+    '1 when no report arrived in time.',
+    ({ snapshot }, now) => (verdictOf(snapshot, now) === 'STALE' ? 1 : 0),
+  ],
+  ['gitops_last_check_timestamp_seconds', 'When the newest check ran.', ({ snapshot }) => snapshot.lastCheckMs / 1000],
+  [
+    'gitops_status_since_timestamp_seconds',
+    'Since when the source has its sync_status.',
+    ({ snapshot }) => snapshot.statusSince / 1000,
+  ],
+  [
+    'gitops_last_rejected_timestamp_seconds',
+    'When a report of the source was last refused.',
+    ({ lastRejectedAt }) => (lastRejectedAt === 0 ? undefined : lastRejectedAt / 1000),
+  ],
+];
+
+/**
+ * What the fleet knows, in Prometheus' text format, in portions of at most {@link PORTION} sources. Written from the fleet itself at each
+ * scrape, so that it is never out of date and a removed source's series are gone.
+ */
+export function* renderFleetMetrics(fleet: Shown, now: number): Generator<string> {
+  yield renderVerdicts(fleet.list(), now);
+  for (const gauge of SOURCE_GAUGES) yield* renderGauge(gauge, fleet.list(), now);
+  yield* renderFileSpread(fleet);
+  yield* renderReconcileHistograms(fleet);
+}
+
+function* renderGauge([name, help, value]: SourceGauge, sources: readonly Source[], now: number): Generator<string> {
+  yield head(name, help);
+  for (let start = 0; start < sources.length; start += PORTION) {
+    let text = '';
+    for (let i = start; i < sources.length && i < start + PORTION; i += 1) {
+      const source = sources[i] as Source;
+      const number = value(source, now);
+      if (number !== undefined) text += `${name}${labelsOf(source)} ${number}\n`;
+    }
+    yield text;
+  }
+}
+
+/** `{a="b",…}` with the values escaped as the text format wants it. */
+export function renderLabels(labels: Readonly<Record<string, string>>): string {
+  const pairs = Object.entries(labels).map(([name, value]) => `${name}="${value.replace(/[\\"\n]/g, escapeLabel)}"`);
+  return `{${pairs.join(',')}}`;
+}
+
+function escapeLabel(character: string): string {
+  return character === '\n' ? String.raw`\n` : `\\${character}`;
+}
+
+function labelsOf(source: Source): string {
+  source.labels ??= renderLabels({ repo: source.snapshot.repo, server: source.snapshot.server });
+  return source.labels;
+}
+
+function head(name: string, help: string): string {
+  return `# HELP ${name} ${help}\n# TYPE ${name} gauge\n`;
+}
+
+function isInSync(snapshot: Snapshot, now: number): number {
+  return verdictOf(snapshot, now) === 'SYNCED' ? 1 : 0;
+}
+
+function renderVerdicts(sources: readonly Source[], now: number): string {
+  const counts = { SYNCED: 0, OUT_OF_SYNC: 0, STALE: 0 };
+  for (const { snapshot } of sources) counts[verdictOf(snapshot, now)] += 1;
+  const lines = Object.entries(counts).map(([verdict, count]) => `gitops_sources{verdict="${verdict}"} ${count}\n`);
+  return head('gitops_sources', 'Sources by verdict.') + lines.join('');
+}
+
+function* renderFileSpread({ fileSpread }: Shown): Generator<string> {
+  yield head('gitops_file_drifted_servers', 'On how many servers of the repo the file differs now, where on several.');
+  let text = '';
+  for (const [repo, files] of fileSpread.entries()) {
+    const shared = [...files].filter(([, servers]) => servers > 1);
+    shared.sort(([a, m], [b, n]) => n - m || (a < b ? -1 : 1));
+    for (const [file, servers] of shared.slice(0, MAX_FILES_PER_REPO)) {
+      text += `gitops_file_drifted_servers${renderLabels({ repo, file })} ${servers}\n`;
+    }
+    if (text.length > PORTION_CHARS) {
+      yield text;
+      text = '';
+    }
+  }
+  yield text;
+}
+
+/** Of repos that still have a source: what is gone must not linger. */
+function* renderReconcileHistograms({ reconcileHistograms, fileSpread }: Shown): Generator<string> {
+  const name = 'gitops_drift_duration_seconds';
+  const help = 'How long files stayed different, observed when a report says that they are back.';
+  let text = `# HELP ${name} ${help}\n# TYPE ${name} histogram\n`;
+  for (const [repo, { counts, sumMs }] of reconcileHistograms) {
+    if (fileSpread.servers(repo) === 0) continue;
+    let total = 0;
+    for (const [index, count] of counts.entries()) {
+      total += count;
+      text += `${name}_bucket${renderLabels({ repo, le: String(BUCKETS[index] ?? '+Inf') })} ${total}\n`;
+    }
+    text += `${name}_sum${renderLabels({ repo })} ${sumMs / 1000}\n${name}_count${renderLabels({ repo })} ${total}\n`;
+    if (text.length > PORTION_CHARS) {
+      yield text;
+      text = '';
+    }
+  }
+  yield text;
+}

@@ -1,0 +1,75 @@
+import type { Context, Middleware, Next } from 'koa';
+import bodyParser from 'koa-bodyparser';
+import { authorizeSource } from '../../access/authorize.ts';
+import { Refusal } from '../../core/refusal.ts';
+import { parseReport, sourceOf } from '../../core/report.ts';
+import type { Fleet } from '../../fleet/fleet.ts';
+import { tokenOf } from '../authorization.ts';
+import type { EventStream } from '../event-stream.ts';
+import type { Metrics } from '../metrics.ts';
+import { toReceipt } from '../source-json.ts';
+
+/** `POST /api/status`: the handler, and what stands before it, in this order. */
+export type ReportRoutes = {
+  /** Notes a refusal with its source, where the body or the token tells which one. */
+  readonly attributeRefusal: Middleware;
+  readonly requireJson: Middleware;
+  readonly parseBody: Middleware;
+  postReport(ctx: Context): Promise<void>;
+};
+
+export type ReportRoutesOptions = {
+  readonly fleet: Fleet;
+  readonly metrics: Metrics;
+  readonly events: EventStream;
+  /** Milliseconds since the epoch. */
+  readonly now: () => number;
+  readonly maxBodyBytes: number;
+};
+
+export function createReportRoutes({ fleet, metrics, events, now, maxBodyBytes }: ReportRoutesOptions): ReportRoutes {
+  return {
+    async attributeRefusal(ctx: Context, next: Next) {
+      try {
+        await next();
+      } catch (error) {
+        const named = sourceOf(ctx.request.body ?? (error as { body?: unknown }).body) ?? tokenOf(ctx)?.onlySource;
+        const source = named && fleet.find(named.repo, named.server);
+        if (source !== undefined) source.lastRejectedAt = now();
+        ctx.state.source ??= named;
+        throw error;
+      }
+    },
+
+    requireJson,
+    parseBody: bodyParser({ enableTypes: ['json'], jsonLimit: `${maxBodyBytes}b`, strict: false }),
+
+    async postReport(ctx) {
+      const text = (ctx.request.rawBody ?? '') as string;
+      if (text === '') throw new Refusal('malformed', 'The body is not JSON: it is empty');
+      const report = parseReport(ctx.request.body, now());
+      ctx.state.source = report;
+      authorizeSource(tokenOf(ctx), 'report', report);
+      const accepted = await fleet.submit(report, text.length);
+      metrics.reportAccepted(accepted.result);
+      ctx.state.result = accepted.result;
+      ctx.status = accepted.result === 'created' ? 201 : 200;
+      ctx.type = 'json';
+      const receipt = JSON.stringify(toReceipt(accepted, report.ignored, now()));
+      if (accepted.result === 'created' || accepted.result === 'changed') events.publish(receipt);
+      ctx.body = `${receipt}\n`;
+    },
+  };
+}
+
+/** `application/json`, whose encoding is UTF-8 by definition. */
+function requireJson(ctx: Context, next: Next): Promise<void> {
+  const header = ctx.get('Content-Type');
+  if (header === 'application/json') return next();
+  const [type = '', ...parameters] = header.toLowerCase().split(';');
+  const charset = parameters.map((text) => text.trim()).find((text) => text.startsWith('charset='));
+  const isUtf8 = charset === undefined || /^charset="?(utf-8|utf8|us-ascii)"?$/.test(charset);
+  if (type.trim() === 'application/json' && isUtf8) return next();
+  const found = header === '' ? 'there is none' : `it is ${header}`;
+  throw new Refusal('unsupported_media_type', `Content-Type must be application/json in UTF-8, but ${found}`);
+}

@@ -1,0 +1,36 @@
+import type { Logger } from 'pino';
+import type { Snapshot } from './core/ledger.ts';
+import type { FleetOptions } from './fleet/fleet.ts';
+import type { HousekeepingOptions } from './fleet/housekeeping.ts';
+import type { Metrics } from './http/metrics.ts';
+
+export type Observers = Pick<FleetOptions, 'onCommit' | 'onStoreError'> &
+  Pick<HousekeepingOptions, 'onExpired' | 'onPruned' | 'onError'>;
+
+const MAX_NAMES = 100;
+
+/** What log and metrics learn of the fleet and its housekeeping, which know neither. */
+export function createObservers(log: Logger, metrics: Metrics): Observers {
+  return {
+    onCommit: metrics.commitDone,
+    onStoreError(operation, error) {
+      metrics.storeFailed(operation);
+      log.error({ operation, err: error }, 'the store failed');
+    },
+    onExpired(sources) {
+      log.info(
+        { removed: sources.length, sources: sources.slice(0, MAX_NAMES).map(nameOf) },
+        'forgot sources: EXPIRE_AFTER has passed since their last report',
+      );
+    },
+    onPruned: (rows) => log.info({ rows }, 'forgot history: HISTORY_RETENTION has passed since'),
+    onError(error) {
+      metrics.storeFailed('prune');
+      log.error({ err: error }, 'housekeeping failed; it is tried again in a minute');
+    },
+  };
+}
+
+function nameOf({ repo, server }: Snapshot): string {
+  return `${repo} ${server}`;
+}
