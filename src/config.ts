@@ -15,6 +15,10 @@ export type Config = {
   readonly historyRetentionMs: number;
   readonly maxBodyBytes: number;
   readonly maxSources: number;
+  readonly maxOpenDrifts: number;
+  readonly maxConnections: number;
+  /** How many proxies stand before the service: so many addresses from the right of X-Forwarded-For are theirs. */
+  readonly trustedProxies: number;
   readonly logLevel: string;
   /** Without a slash at its end. Undefined: links are relative. */
   readonly publicUrl: string | undefined;
@@ -65,6 +69,9 @@ export function parseConfig(env: Record<string, string | undefined>): Config {
     historyRetentionMs: read('HISTORY_RETENTION', 90 * DAY, (text) => parseDuration(text)),
     maxBodyBytes: read('MAX_BODY_BYTES', 1_048_576, (text) => parseInteger(text, 1024, 104_857_600)),
     maxSources: read('MAX_SOURCES', 100_000, (text) => parseInteger(text, 1, 10_000_000)),
+    maxOpenDrifts: read('MAX_OPEN_DRIFTS', 500_000, (text) => parseInteger(text, 100, 100_000_000)),
+    maxConnections: read('MAX_CONNECTIONS', 2000, (text) => parseInteger(text, 10, 100_000)),
+    trustedProxies: read('TRUSTED_PROXIES', 0, (text) => parseInteger(text, 0, 10)),
     logLevel: read('LOG_LEVEL', 'info', parseLogLevel),
     publicUrl: read('PUBLIC_URL', undefined, parseUrl),
     tls: tlsCertFile && tlsKeyFile ? { certFile: tlsCertFile, keyFile: tlsKeyFile } : undefined,
@@ -137,6 +144,10 @@ It is configured by environment variables:
   HISTORY_RETENTION  90d         how long closed drifts and lapses are kept
   MAX_BODY_BYTES     1048576     larger reports are refused with 413
   MAX_SOURCES        100000      new sources beyond are refused with 429
+  MAX_OPEN_DRIFTS    500000      reports that would open more are refused with 429
+  MAX_CONNECTIONS    2000        more at a time are closed, idle ones first
+  TRUSTED_PROXIES    0           proxies before the service, whose X-Forwarded-For
+                                 tells a client's address
   LOG_LEVEL          info        ${LOG_LEVELS.join(', ')}
   PUBLIC_URL         -           where users reach the service, for links
   TLS_CERT_FILE      -           PEM files: both set, the service speaks https

@@ -12,14 +12,21 @@ export const REFUSAL_REASONS = [
   'unauthorized',
   'forbidden',
   'too_many_sources',
+  'too_many_drifts',
+  'too_much_text',
   'too_many_listeners',
   'bad_query',
   'unknown_source',
   'not_found',
   'method_not_allowed',
   'store_unavailable',
+  'overloaded',
+  'query_timeout',
   'stopping',
   'internal',
+  'bad_request',
+  'headers_too_large',
+  'request_timeout',
 ] as const;
 export type RefusalReason = (typeof REFUSAL_REASONS)[number];
 

@@ -18,6 +18,8 @@ export const PROBLEMS: Readonly<Record<RefusalReason, Kind>> = {
   unauthorized: { status: 401, title: 'Unauthorized', isForReports: true },
   forbidden: { status: 403, title: 'Forbidden', isForReports: true },
   too_many_sources: { status: 429, title: 'Too many sources', isForReports: true },
+  too_many_drifts: { status: 429, title: 'Too many open drifts', isForReports: true },
+  too_much_text: { status: 429, title: 'Too much text', isForReports: true },
   too_many_listeners: { status: 503, title: 'Too many listeners', headers: { 'Retry-After': '30' } },
   bad_query: { status: 400, title: 'Bad query' },
   unknown_source: { status: 404, title: 'Unknown source' },
@@ -29,8 +31,14 @@ export const PROBLEMS: Readonly<Record<RefusalReason, Kind>> = {
     headers: { 'Retry-After': '5' },
     isForReports: true,
   },
+  overloaded: { status: 503, title: 'Overloaded', headers: { 'Retry-After': '5' }, isForReports: true },
+  query_timeout: { status: 503, title: 'Query took too long' },
   stopping: { status: 503, title: 'Not ready' },
   internal: { status: 500, title: 'Internal error', isForReports: true },
+  // what the process refuses before it is a request
+  bad_request: { status: 400, title: 'Bad request' },
+  headers_too_large: { status: 431, title: 'Request header fields too large' },
+  request_timeout: { status: 408, title: 'Request timeout' },
 };
 
 /** RFC 6750, section 3. */
