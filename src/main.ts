@@ -7,6 +7,7 @@ import { type Config, HELP, parseConfig } from './config.ts';
 import { ConfigError } from './core/config-error.ts';
 import { type Fleet, createFleet } from './fleet/fleet.ts';
 import { startHousekeeping } from './fleet/housekeeping.ts';
+import { overfullWarning, toLimits } from './fleet/usage.ts';
 import { createApp } from './http/app.ts';
 import { createRequireScope } from './http/authorization.ts';
 import { type EventStream, createEventStream } from './http/event-stream.ts';
@@ -64,6 +65,8 @@ async function run(config: Config): Promise<void> {
     { data_dir: config.dataDir, store: store.name, sources: fleet.size, ms: Math.round(performance.now() - startedAt) },
     `data is in ${config.dataDir}`,
   );
+  const warning = overfullWarning(fleet);
+  if (warning !== undefined) log.warn(warning);
   if (tokens === undefined) log.warn('access control is off: whoever reaches the port can report, read and delete');
   else log.info(tokensLine(tokens.current()), 'access control is on');
   log.info({ port: server.port, version, node: process.version }, `listening on ${server.url}`);
@@ -85,7 +88,7 @@ function loadFleet(config: Config, store: Store, log: Logger, metrics: Metrics):
     store,
     now: Date.now,
     staleAfterMs: config.staleAfterMs,
-    maxSources: config.maxSources,
+    limits: toLimits(config.maxSources, config.maxOpenDrifts),
     commitTimeoutMs: COMMIT_TIMEOUT_MS,
   });
 }

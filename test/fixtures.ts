@@ -10,6 +10,8 @@ import { createRequireScope } from '../src/http/authorization.ts';
 import { type EventStream, createEventStream } from '../src/http/event-stream.ts';
 import { type Fleet, createFleet } from '../src/fleet/fleet.ts';
 import type { Snapshot } from '../src/core/ledger.ts';
+import { type SourceIndex, createSourceIndex } from '../src/fleet/source-index.ts';
+import { type Limits, toLimits } from '../src/fleet/usage.ts';
 import { listen } from '../src/http/listen.ts';
 import { type Metrics, createMetrics } from '../src/http/metrics.ts';
 import { createObservers } from '../src/observers.ts';
@@ -55,10 +57,12 @@ export function storedSource(
     version: 1,
     syncStatus: files.length === 0 ? 'SYNCED' : 'OUT_OF_SYNC',
     files: files.map((name) => ({ name, since: NOW, times: 1 })),
+    hidden: null,
     lastCheck: '2026-04-21T10:32:15Z',
     lastCheckMs: NOW - 5000,
     commit: null,
     pipelineUrl: null,
+    reportedBy: null,
     firstSeen: NOW,
     statusSince: NOW,
     receivedAt: NOW,
@@ -66,6 +70,21 @@ export function storedSource(
     ...changes,
   };
   return { id, snapshot };
+}
+
+/** Far more than a test needs, unless it says otherwise. */
+export const LIMITS: Limits = toLimits(100_000, 500_000);
+
+/** An index of these sources. */
+export function sourceIndexOf(stored: readonly StoredSource[], limits = LIMITS): SourceIndex {
+  const index = createSourceIndex(limits);
+  index.load(stored);
+  return index;
+}
+
+/** All that a store holds, in one list. */
+export async function loadAll(store: Store): Promise<StoredSource[]> {
+  return (await Array.fromAsync(store.load())).flat();
 }
 
 /** A new empty folder; `remove` takes it away with all that is in it. */
@@ -161,6 +180,7 @@ export type ServiceOptions = {
   readonly clock?: Clock;
   readonly staleAfterMs?: number;
   readonly maxSources?: number;
+  readonly maxOpenDrifts?: number;
   readonly maxBodyBytes?: number;
   readonly commitTimeoutMs?: number;
   readonly publicUrl?: string;
@@ -211,7 +231,7 @@ export async function startService(options: ServiceOptions = {}): Promise<Servic
     store,
     now: clock.now,
     staleAfterMs: options.staleAfterMs ?? 600_000,
-    maxSources: options.maxSources ?? 100_000,
+    limits: toLimits(options.maxSources ?? 100_000, options.maxOpenDrifts ?? 500_000),
     commitTimeoutMs: options.commitTimeoutMs ?? 60_000,
     ...createObservers(logger, metrics),
   });

@@ -7,7 +7,17 @@ import { renderLabels } from '../src/http/fleet-metrics.ts';
 import { parseReport } from '../src/core/report.ts';
 import { openSqlite } from '../src/store/sqlite/sqlite.ts';
 import type { Store } from '../src/store/store.ts';
-import { NOW, type Service, createClock, makeFolder, reportBody, reportOf, startService } from './fixtures.ts';
+import {
+  NOW,
+  type Service,
+  createClock,
+  makeFolder,
+  reportBody,
+  reportOf,
+  startService,
+  LIMITS,
+  loadAll,
+} from './fixtures.ts';
 
 const MINUTE = 60_000;
 const STALE_AFTER_MS = 10 * MINUTE;
@@ -34,7 +44,7 @@ describe('properties', function () {
         store,
         now: clock.now,
         staleAfterMs: STALE_AFTER_MS,
-        maxSources: 1_000_000,
+        limits: LIMITS,
         commitTimeoutMs: 120_000,
         onCommit() {},
         onStoreError(_, error) {
@@ -124,7 +134,7 @@ describe('properties', function () {
     async function expectAgreement(repo: string, model: Model): Promise<void> {
       const now = clock.now();
       const inMemory = fleet.list().filter(({ snapshot }) => snapshot.repo === repo);
-      const onDisk = (await store.load()).filter(({ snapshot }) => snapshot.repo === repo);
+      const onDisk = (await loadAll(store)).filter(({ snapshot }) => snapshot.repo === repo);
       expect(inMemory.map(({ id, snapshot }) => ({ id, snapshot }))).to.deep.equal(onDisk);
       expect(onDisk.map(({ snapshot }) => snapshot).map(plain)).to.deep.equal(model.sources());
       for (const { snapshot } of onDisk) {

@@ -22,6 +22,9 @@ export type Token = {
   readonly expiresAt: number;
   /** Whether it may report, or forget, this source. */
   isFor(repo: string, server: string): boolean;
+  /** How many sources, and open drifts of theirs, it may have reported last; undefined: no limit of its own. */
+  readonly maxSources: number | undefined;
+  readonly maxOpenDrifts: number | undefined;
   /** The source that it is for, where there can be only one. */
   readonly onlySource: { readonly repo: string; readonly server: string } | undefined;
 };
@@ -62,6 +65,12 @@ const globs = {
   },
 } as const;
 
+const share = {
+  type: 'integer',
+  minimum: 1,
+  description: 'a whole number from 1: how many the sources that it reported last may come to',
+} as const;
+
 /** Each description completes the sentence "must be …". A key that is not known is refused: a misspelt limit would be none. */
 const schema = {
   type: 'object',
@@ -93,6 +102,8 @@ const schema = {
           scopes: { ...scopes, minItems: 1 },
           repos: globs,
           servers: globs,
+          max_sources: share,
+          max_open_drifts: share,
           expires_at: {
             type: 'string',
             format: 'date-time',
@@ -215,12 +226,15 @@ function rulesAcross(entries: readonly Entry[]): ValidationError[] {
   return violations;
 }
 
-function toToken({ name, scopes: allowed, repos, servers, expires_at: expiresAt }: Entry): Token {
+function toToken(entry: Entry): Token {
+  const { name, scopes: allowed, repos, servers, expires_at: expiresAt } = entry;
   const [repo, server] = [soleName(repos), soleName(servers)];
   return {
     name,
     scopes: new Set(allowed),
     expiresAt: expiresAt === undefined ? Number.POSITIVE_INFINITY : parseTimestamp(expiresAt),
+    maxSources: entry.max_sources,
+    maxOpenDrifts: entry.max_open_drifts,
     isFor: (of, on) => matchesAny(repos, of) && matchesAny(servers, on),
     onlySource: repo !== undefined && server !== undefined ? { repo, server } : undefined,
   };

@@ -2,9 +2,12 @@ import { type Advance, type OpenDrift, type Snapshot, advance, lapseUntil } from
 import { type ReconcileHistogram, createHistogram, observe } from '../core/reconcile-histogram.ts';
 import { Refusal } from '../core/refusal.ts';
 import type { Report } from '../core/report.ts';
-import type { Change, Outcome } from '../store/store.ts';
+import { nameBytesOf, otherTextBytesOf, textBytes } from '../core/text-size.ts';
+import type { Change, Outcome, StoredSource } from '../store/store.ts';
+import { type Admission, type Reporter, createAdmission } from './admission.ts';
 import type { Task } from './queue.ts';
 import type { Source, SourceIndex } from './source-index.ts';
+import { type Limits, type Weight, weigh } from './usage.ts';
 
 /** What became of a report, once it is on disk. */
 export type Accepted = {
@@ -18,7 +21,7 @@ export type Accepted = {
 
 /** What waits in the queue: a report to store, or a source to forget if `isWanted` still holds by then. */
 export type Work =
-  | { readonly report: Report }
+  | { readonly report: Report; readonly reporter: Reporter | undefined }
   | { readonly removal: Source; readonly isWanted: (source: Source) => boolean };
 
 /** A task and what it means. Without a change there is nothing to write. */
@@ -26,6 +29,8 @@ export type Step = {
   readonly task: Task<Work, Accepted>;
   readonly accepted: Accepted;
   readonly change: Change | null;
+  /** Of the snapshot that a report leads to. */
+  readonly weight?: Weight;
 };
 export type WritingStep = Step & { readonly change: Change };
 
@@ -37,28 +42,30 @@ export type BatchContext = {
   /** Milliseconds since the epoch. */
   readonly now: () => number;
   readonly staleAfterMs: number;
-  readonly maxSources: number;
+  readonly limits: Limits;
 };
 
 /**
  * Decides what each task means, given that everything before it is on disk: memory holds exactly that. Tasks that cannot be done are
  * rejected here and have no step.
+ * @param whole the sources of the batch that are not whole in memory, as they are on disk
  */
-export function planBatch(batch: readonly Task<Work, Accepted>[], context: BatchContext): Step[] {
-  const { sourceIndex, maxSources } = context;
+export function planBatch(
+  batch: readonly Task<Work, Accepted>[],
+  context: BatchContext,
+  whole: ReadonlyMap<string, StoredSource>,
+): Step[] {
+  const admission = createAdmission(context.sourceIndex.usage, context.limits);
   const steps: Step[] = [];
-  let newSources = 0;
   for (const task of batch) {
-    const source = sourceIndex.find(task.key);
-    if ('removal' in task.work) {
-      if (source === task.work.removal && task.work.isWanted(source)) steps.push(planRemoval(task, source, context));
-      else task.reject(new Refusal('unknown_source', 'The source is gone already'));
-    } else if (source === undefined && sourceIndex.size + newSources >= maxSources) {
-      task.reject(tooManySources(maxSources));
-    } else {
-      if (source === undefined) newSources += 1;
-      steps.push(planReport(task, task.work.report, source, context));
-    }
+    const source = context.sourceIndex.find(task.key);
+    const snapshot = whole.get(task.key)?.snapshot ?? source?.snapshot ?? null;
+    const step =
+      'removal' in task.work
+        ? planRemoval(task, task.work, source, snapshot, context.now())
+        : planReport(task, task.work, source, snapshot, context, admission);
+    if (step instanceof Refusal) task.reject(step);
+    else steps.push(step);
   }
   return steps;
 }
@@ -90,28 +97,48 @@ export function settleBatch(
 
 function planReport(
   task: Task<Work, Accepted>,
-  report: Report,
+  { report, reporter }: Extract<Work, { report: Report }>,
   source: Source | undefined,
+  previous: Snapshot | null,
   { now, staleAfterMs }: BatchContext,
-): Step {
-  const previous = source?.snapshot ?? null;
-  const advanced = advance(previous, report, now(), staleAfterMs);
+  admission: Admission,
+): Step | Refusal {
+  const advanced = advance(previous, report, now(), staleAfterMs, reporter?.name ?? null);
   if (advanced === null) {
     const snapshot = previous as Snapshot;
     return { task, accepted: { result: 'superseded', previous, snapshot, opened: [], closed: [] }, change: null };
   }
   const { result, next, opened, closed } = advanced;
+  const weight = source === undefined ? weigh(next) : weightAfter(source, advanced);
+  const refusal = admission.admit(source, weight, reporter);
+  if (refusal !== undefined) return refusal;
   const expected = source === undefined ? null : { id: source.id, version: source.snapshot.version };
   return {
     task,
     accepted: { result, previous, snapshot: next, opened, closed },
     change: { kind: 'report', expected, advance: advanced, diffs: report.diffs },
+    weight,
   };
 }
 
-function planRemoval(task: Task<Work, Accepted>, source: Source, { now }: BatchContext): Step {
-  const { snapshot } = source;
-  const at = Math.max(now(), snapshot.receivedAt);
+/** As `weigh` of the next snapshot, without looking at the files that stay. */
+function weightAfter({ nameBytes }: Source, { next, opened, closed }: Advance): Weight {
+  let bytes = nameBytes - nameBytesOf(closed);
+  for (const name of opened) bytes += textBytes(name);
+  return { drifts: next.files.length, nameBytes: bytes, textBytes: otherTextBytesOf(next) };
+}
+
+function planRemoval(
+  task: Task<Work, Accepted>,
+  { removal, isWanted }: Extract<Work, { removal: Source }>,
+  source: Source | undefined,
+  snapshot: Snapshot | null,
+  now: number,
+): Step | Refusal {
+  if (source !== removal || snapshot === null || !isWanted(source)) {
+    return new Refusal('unknown_source', 'The source is gone already');
+  }
+  const at = Math.max(now, snapshot.receivedAt);
   return {
     task,
     accepted: { result: 'unchanged', previous: snapshot, snapshot, opened: [], closed: snapshot.files },
@@ -126,13 +153,13 @@ function planRemoval(task: Task<Work, Accepted>, source: Source, { now }: BatchC
 }
 
 function settleReport(
-  { task, accepted }: Step,
+  { task, accepted, weight }: Step,
   { id, times }: Exclude<Outcome, { conflict: unknown }>,
   { sourceIndex, histograms }: BatchContext,
 ): void {
   for (const { since } of accepted.closed) countDrift(histograms, accepted.snapshot, since);
   const snapshot = withCounts(accepted.snapshot, times);
-  sourceIndex.put(task.key, { id, snapshot });
+  sourceIndex.put(task.key, { id, snapshot }, weight);
   task.resolve(snapshot === accepted.snapshot ? accepted : { ...accepted, snapshot });
 }
 
@@ -158,8 +185,4 @@ function withCounts(snapshot: Snapshot, times: readonly number[]): Snapshot {
     return { ...drift, times: count };
   });
   return { ...snapshot, files };
-}
-
-function tooManySources(maxSources: number): Refusal {
-  return new Refusal('too_many_sources', `All ${maxSources} sources (MAX_SOURCES) are taken; known ones go on`);
 }

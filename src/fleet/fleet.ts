@@ -1,21 +1,27 @@
+import { type Snapshot, driftCountOf } from '../core/ledger.ts';
 import type { ReconcileHistograms } from '../core/reconcile-histogram.ts';
 import { Refusal } from '../core/refusal.ts';
 import type { Report } from '../core/report.ts';
-import type { Outcome, Store } from '../store/store.ts';
+import type { Outcome, Store, StoredSource } from '../store/store.ts';
 import { type Accepted, type BatchContext, type Work, type WritingStep, planBatch, settleBatch } from './batch.ts';
+import type { Reporter } from './admission.ts';
 import type { FileSpread } from './file-spread.ts';
 import { type Queue, type Task, createQueue, storeUnavailable } from './queue.ts';
-import { type Source, createSourceIndex, keyOf } from './source-index.ts';
+import type { RenderedTexts } from './rendered-text.ts';
+import { type Source, type SourceIndex, createSourceIndex, keyOf } from './source-index.ts';
+import type { Limits, Usage } from './usage.ts';
 import { type WriteFailure, type WriteHealth, createWriteHealth } from './write-health.ts';
 
 export type Fleet = {
   /**
    * Resolves when the report is on disk and every read shows it.
    * @param bytes the size of its body, for the limit on what may wait
-   * @throws {Refusal} `too_many_sources` for a new source beyond the limit; `store_unavailable` when it could not be stored (it then
-   *   does not appear, unless the disk answered too late: then it may)
+   * @param reporter the token that it came with, if it came with one
+   * @throws {Refusal} `too_many_sources`, `too_many_drifts` or `too_much_text` when it would add something beyond a limit, of the
+   *   service or of its token; `store_unavailable` when it could not be stored (it then does not appear, unless the disk answered too
+   *   late: then it may)
    */
-  submit(report: Report, bytes: number): Promise<Accepted>;
+  submit(report: Report, bytes: number, reporter?: Reporter): Promise<Accepted>;
   /**
    * Forgets the sources for which `isWanted` still holds when their turn comes; resolves with how many, when that is on disk.
    * @throws {Refusal} `store_unavailable`; some may be gone by then
@@ -32,6 +38,12 @@ export type Fleet = {
   /** Is another number whenever a source may have become STALE since it was asked before. */
   staleEpoch(now: number): number;
   readonly fileSpread: FileSpread;
+  /** What the sources take of the limits. */
+  readonly usage: Usage;
+  readonly limits: Limits;
+  /** How many sources have drifts that are on disk only, because more is stored than the limits allow. */
+  readonly partial: number;
+  readonly rendered: RenderedTexts;
   /** How long drifts have lasted that a report has ended. */
   readonly reconcileHistograms: ReconcileHistograms;
   /** Set from a failed write to the next one that succeeds. */
@@ -50,24 +62,28 @@ export type FleetOptions = {
   /** Milliseconds since the epoch. */
   readonly now: () => number;
   readonly staleAfterMs: number;
-  readonly maxSources: number;
+  readonly limits: Limits;
   /** After this long without being on disk, a report is refused. */
   readonly commitTimeoutMs: number;
   readonly onCommit: (durationMs: number, reports: number) => void;
   readonly onStoreError: (operation: string, error: Error) => void;
 };
 
+/** Open drifts read from the disk for one batch, at most, unless a single source has more. */
+const MAX_DRIFTS_READ = 50_000;
+
 /**
  * Holds the newest snapshot of every source and is the only one to write. Reports queue; one commit is in flight at a time, and
- * all that has arrived meanwhile goes into the next, one report of a source at a time. What a report means is decided when its
+ * everything that has arrived meanwhile goes into the next, one report of a source at a time. What a report means is decided when its
  * batch is made, from what is on disk by then; memory changes only after the commit. Resolves once all stored sources are in memory.
  * @throws {StoreError} when they cannot be read
  */
 export async function createFleet(options: FleetOptions): Promise<Fleet> {
-  const { store, now, staleAfterMs, maxSources, commitTimeoutMs } = options;
-  const sourceIndex = createSourceIndex(await store.load());
+  const { store, now, staleAfterMs, limits, commitTimeoutMs } = options;
+  const sourceIndex = createSourceIndex(limits);
+  for await (const page of store.load()) sourceIndex.load(page);
   const histograms = await store.reconcileHistograms();
-  const context: BatchContext = { sourceIndex, histograms, now, staleAfterMs, maxSources };
+  const context: BatchContext = { sourceIndex, histograms, now, staleAfterMs, limits };
   const health = createWriteHealth({
     tryWrite: store.ready,
     now,
@@ -81,13 +97,19 @@ export async function createFleet(options: FleetOptions): Promise<Fleet> {
   });
 
   return {
-    submit: (report, bytes) => queue.add({ report }, keyOf(report.repo, report.server), bytes),
+    submit: (report, bytes, reporter) => queue.add({ report, reporter }, keyOf(report.repo, report.server), bytes),
     remove: (sources, isWanted = () => true) => removeAll(queue, sources, isWanted),
     find: (repo, server) => sourceIndex.find(keyOf(repo, server)),
     list: sourceIndex.list,
     listOf: sourceIndex.listOf,
     staleEpoch: sourceIndex.staleEpoch,
     fileSpread: sourceIndex.fileSpread,
+    usage: sourceIndex.usage,
+    limits,
+    rendered: sourceIndex.rendered,
+    get partial() {
+      return sourceIndex.partial;
+    },
     reconcileHistograms: histograms,
     get size() {
       return sourceIndex.size;
@@ -106,34 +128,89 @@ export async function createFleet(options: FleetOptions): Promise<Fleet> {
   };
 }
 
+type Tasks = readonly Task<Work, Accepted>[];
+
 /** Plans a batch, writes it in one commit, and settles it. Returns the tasks to try again. */
 async function commitBatch(
-  batch: readonly Task<Work, Accepted>[],
+  batch: Tasks,
   context: BatchContext,
   store: Store,
   health: WriteHealth,
   onCommit: FleetOptions['onCommit'],
-): Promise<readonly Task<Work, Accepted>[]> {
-  const steps = planBatch(batch, context);
+): Promise<Tasks> {
+  const { tasks, whole, later } = await readWhole(batch, context.sourceIndex, store);
+  const steps = planBatch(tasks, context, whole);
   const writing = steps.filter((step): step is WritingStep => step.change !== null);
-  const again = writing.length === 0 ? [] : await write();
+  const again = writing.length === 0 ? [] : await writeBatch(writing, context, store, health, onCommit);
   // what changes nothing is answered when everything before it is on disk
   for (const { task, accepted, change } of steps) if (change === null) task.resolve(accepted);
-  return again;
+  return [...again, ...later];
+}
 
-  async function write(): Promise<readonly Task<Work, Accepted>[]> {
-    const startedAt = performance.now();
-    let outcomes: Outcome[];
-    try {
-      outcomes = await store.commit(writing.map((step) => step.change));
-    } catch (error) {
-      health.failed('commit', error as Error);
-      for (const { task } of writing) task.reject(storeUnavailable('The report could not be stored', error));
-      return [];
+async function writeBatch(
+  steps: readonly WritingStep[],
+  context: BatchContext,
+  store: Store,
+  health: WriteHealth,
+  onCommit: FleetOptions['onCommit'],
+): Promise<Tasks> {
+  const startedAt = performance.now();
+  let outcomes: Outcome[];
+  try {
+    outcomes = await store.commit(steps.map((step) => step.change));
+  } catch (error) {
+    health.failed('commit', error as Error);
+    for (const { task } of steps) task.reject(storeUnavailable('The report could not be stored', error));
+    return [];
+  }
+  onCommit(performance.now() - startedAt, steps.length);
+  health.succeeded();
+  return settleBatch(steps, outcomes, context);
+}
+
+/** A batch whose sources are all known in full: those that are not whole in memory as they are on disk, by their keys. */
+type WholeBatch = {
+  readonly tasks: Tasks;
+  readonly whole: ReadonlyMap<string, StoredSource>;
+  /** For the next batch: there was no room for their sources. */
+  readonly later: Tasks;
+};
+
+/** Reads from the disk what a batch needs and memory has not. Nearly always that is nothing. */
+async function readWhole(batch: Tasks, sourceIndex: SourceIndex, store: Store): Promise<WholeBatch> {
+  if (sourceIndex.partial === 0) return { tasks: batch, whole: new Map(), later: [] };
+  const tasks: Task<Work, Accepted>[] = [];
+  const later: Task<Work, Accepted>[] = [];
+  const whole = new Map<string, StoredSource>();
+  let drifts = 0;
+  for (const task of batch) {
+    const snapshot = sourceIndex.find(task.key)?.snapshot;
+    if (snapshot === undefined || snapshot.hidden === null) {
+      tasks.push(task);
+    } else if (drifts > 0 && drifts + driftCountOf(snapshot) > MAX_DRIFTS_READ) {
+      later.push(task);
+    } else {
+      drifts += driftCountOf(snapshot);
+      if (await readSource(task, snapshot, whole, store)) tasks.push(task);
     }
-    onCommit(performance.now() - startedAt, writing.length);
-    health.succeeded();
-    return settleBatch(writing, outcomes, context);
+  }
+  return { tasks, whole, later };
+}
+
+/** Returns whether it could be read; where it could not, the task is answered. */
+async function readSource(
+  task: Task<Work, Accepted>,
+  { repo, server }: Snapshot,
+  whole: Map<string, StoredSource>,
+  store: Store,
+): Promise<boolean> {
+  try {
+    const stored = await store.source(repo, server);
+    if (stored !== null) whole.set(task.key, stored);
+    return true;
+  } catch (error) {
+    task.reject(storeUnavailable('The report could not be compared with what is stored', error));
+    return false;
   }
 }
 

@@ -1,20 +1,24 @@
-import type { Snapshot } from '../core/ledger.ts';
-import { type FileSpread, createFileSpread } from './file-spread.ts';
+import { type Snapshot, driftCountOf } from '../core/ledger.ts';
 import type { StoredSource } from '../store/store.ts';
+import { type FileSpread, createFileSpread } from './file-spread.ts';
+import { type Rendered, type RenderedTexts, createRenderedTexts } from './rendered-text.ts';
+import { createResident } from './resident.ts';
+import { type Limits, type Usage, type Weight, createUsageCounter, weigh } from './usage.ts';
 
 /** One (repo, server). The object stays the same for as long as the source lives; its snapshot is replaced. */
-export type Source = {
+export type Source = Rendered & {
   /** Sorts by repo, then server: a line feed comes before every character that these may have. */
   readonly key: string;
   readonly id: number;
+  /** What memory keeps of the newest one: see {@link HiddenDrifts}. */
   snapshot: Snapshot;
+  /** Of all its files, hidden ones included. */
+  nameBytes: number;
+  /** Of its other text. */
+  textBytes: number;
   /** When a report of this source was last refused, milliseconds; 0 if none was. Not stored. */
   lastRejectedAt: number;
   isRemoved: boolean;
-  /** What the views have rendered of it: the JSON row of this snapshot and whether that says STALE; the metric labels. */
-  row: string | undefined;
-  rowIsStale: boolean;
-  labels: string | undefined;
 };
 
 /** All living sources, by name and in order. */
@@ -23,6 +27,11 @@ export type SourceIndex = {
   /** Grows with every change. */
   readonly revision: number;
   readonly fileSpread: FileSpread;
+  /** What the sources take of the limits. */
+  readonly usage: Usage;
+  /** How many sources have drifts that are not in memory. */
+  readonly partial: number;
+  readonly rendered: RenderedTexts;
   find(key: string): Source | undefined;
   /** Sorted by repo, then server. The list is never changed afterwards, the sources in it are. */
   list(): readonly Source[];
@@ -30,18 +39,29 @@ export type SourceIndex = {
   listOf(repo: string): readonly Source[];
   /** Is another number whenever a source may have become STALE since it was asked before. */
   staleEpoch(now: number): number;
-  /** Adds the source or gives it its new snapshot; another id is another life. Null removes it. */
-  put(key: string, stored: StoredSource | null): void;
+  /**
+   * Adds the source or gives it its new snapshot; another id is another life. Null removes it.
+   * @param stored in full, nothing hidden
+   * @param weight of its snapshot, where that is known already
+   */
+  put(key: string, stored: StoredSource | null, weight?: Weight): void;
+  /** Takes in what is stored, page by page, sorted by repo, then server: before anybody reads. */
+  load(page: readonly StoredSource[]): void;
 };
 
-/** News are merged into the sorted list in portions, so that no single reader has to sort very many. */
+/** New sources are merged into the sorted list in portions, so that no single reader has to sort very many. */
 const MERGE_AFTER = 1000;
+/** Of rendered rows and labels, over all sources. */
+const MAX_RENDERED_CHARS = 33_554_432;
 
-/** @param stored sorted by repo, then server */
-export function createSourceIndex(stored: readonly StoredSource[]): SourceIndex {
+/** @param limits what memory may hold of the sources; what is stored may be more */
+export function createSourceIndex(limits: Limits): SourceIndex {
   const sources = new Map<string, Source>();
   const fileSpread = createFileSpread();
-  let sorted: Source[] = stored.map((source) => add(keyOf(source.snapshot.repo, source.snapshot.server), source));
+  const usage = createUsageCounter();
+  const resident = createResident(limits);
+  const rendered = createRenderedTexts(MAX_RENDERED_CHARS);
+  let sorted: Source[] = [];
   let added: Source[] = [];
   let hasRemoved = false;
   let revision = 0;
@@ -49,11 +69,15 @@ export function createSourceIndex(stored: readonly StoredSource[]): SourceIndex 
   // no source becomes STALE before; a report may have made it later for all
   let nextStaleAt = 0;
 
-  function add(key: string, { id, snapshot }: StoredSource): Source {
+  function add(key: string, { id, snapshot: whole }: StoredSource, weight: Weight): Source {
+    const snapshot = resident.add(whole, weight.nameBytes);
+    usage.add(snapshot.reportedBy, weight);
     const source = {
       key,
       id,
       snapshot,
+      nameBytes: weight.nameBytes,
+      textBytes: weight.textBytes,
       lastRejectedAt: 0,
       isRemoved: false,
       row: undefined,
@@ -65,11 +89,27 @@ export function createSourceIndex(stored: readonly StoredSource[]): SourceIndex 
     return source;
   }
 
+  function replace(source: Source, whole: Snapshot, weight: Weight): void {
+    const before = source.snapshot;
+    usage.remove(before.reportedBy, weightOf(source));
+    usage.add(whole.reportedBy, weight);
+    resident.remove(before, source.nameBytes);
+    const snapshot = resident.add(whole, weight.nameBytes);
+    fileSpread.change(before.repo, before.files, snapshot.files);
+    source.snapshot = snapshot;
+    source.nameBytes = weight.nameBytes;
+    source.textBytes = weight.textBytes;
+    rendered.dropRow(source);
+  }
+
   function remove(source: Source): void {
     source.isRemoved = true;
     hasRemoved = true;
     sources.delete(source.key);
+    usage.remove(source.snapshot.reportedBy, weightOf(source));
+    resident.remove(source.snapshot, source.nameBytes);
     fileSpread.change(source.snapshot.repo, source.snapshot.files, null);
+    rendered.drop(source);
   }
 
   /** Makes a new array: readers may still be walking along the old one. */
@@ -98,6 +138,11 @@ export function createSourceIndex(stored: readonly StoredSource[]): SourceIndex 
 
   return {
     fileSpread,
+    usage,
+    rendered,
+    get partial() {
+      return resident.partial;
+    },
     get size() {
       return sources.size;
     },
@@ -122,21 +167,30 @@ export function createSourceIndex(stored: readonly StoredSource[]): SourceIndex 
       }
       return epoch;
     },
-    put(key, next) {
+    put(key, next, weight) {
       revision += 1;
       if (next !== null) nextStaleAt = Math.min(nextStaleAt, next.snapshot.staleAt);
       const source = sources.get(key);
       if (source !== undefined && next !== null && source.id === next.id) {
-        fileSpread.change(source.snapshot.repo, source.snapshot.files, next.snapshot.files);
-        source.snapshot = next.snapshot;
-        source.row = undefined;
+        replace(source, next.snapshot, weight ?? weigh(next.snapshot));
         return;
       }
       if (source !== undefined) remove(source);
-      if (next !== null) added.push(add(key, next));
+      if (next !== null) added.push(add(key, next, weight ?? weigh(next.snapshot)));
       if (added.length >= MERGE_AFTER) merge();
     },
+    load(page) {
+      for (const source of page) {
+        const { repo, server } = source.snapshot;
+        sorted.push(add(keyOf(repo, server), source, weigh(source.snapshot)));
+      }
+    },
   };
+}
+
+/** What the source takes of the limits. */
+export function weightOf({ snapshot, nameBytes, textBytes }: Source): Weight {
+  return { drifts: driftCountOf(snapshot), nameBytes, textBytes };
 }
 
 export function keyOf(repo: string, server: string): string {

@@ -1,10 +1,13 @@
-import { verdictOf, type Snapshot } from '../core/ledger.ts';
+import { driftCountOf, verdictOf, type Snapshot } from '../core/ledger.ts';
+import { compareTexts } from '../core/compare.ts';
 import { BUCKETS } from '../core/reconcile-histogram.ts';
+import { createTopN } from '../core/top-n.ts';
 import type { Fleet } from '../fleet/fleet.ts';
+import type { RenderedTexts } from '../fleet/rendered-text.ts';
 import type { Source } from '../fleet/source-index.ts';
 
 /** What of the fleet metrics show. */
-type Shown = Pick<Fleet, 'list' | 'fileSpread' | 'reconcileHistograms'>;
+type Shown = Pick<Fleet, 'list' | 'fileSpread' | 'reconcileHistograms' | 'rendered' | 'usage' | 'limits'>;
 
 /** Sources rendered in one go. */
 const PORTION = 2000;
@@ -16,7 +19,7 @@ type SourceGauge = readonly [name: string, help: string, value: (source: Source,
 
 /** Per source. Names, types and meaning are the design's promise. A value that is undefined has no series. */
 const SOURCE_GAUGES: readonly SourceGauge[] = [
-  ['gitops_drift_count', 'Files that differ from Git, by the newest report.', ({ snapshot }) => snapshot.files.length],
+  ['gitops_drift_count', 'Files that differ from Git, by the newest report.', ({ snapshot }) => driftCountOf(snapshot)],
   [
     'gitops_in_sync',
     '1 only when the newest report says SYNCED and is not stale.',
@@ -46,19 +49,21 @@ const SOURCE_GAUGES: readonly SourceGauge[] = [
  */
 export function* renderFleetMetrics(fleet: Shown, now: number): Generator<string> {
   yield renderVerdicts(fleet.list(), now);
-  for (const gauge of SOURCE_GAUGES) yield* renderGauge(gauge, fleet.list(), now);
+  for (const gauge of SOURCE_GAUGES) yield* renderGauge(gauge, fleet, now);
+  yield renderUsage(fleet);
   yield* renderFileSpread(fleet);
   yield* renderReconcileHistograms(fleet);
 }
 
-function* renderGauge([name, help, value]: SourceGauge, sources: readonly Source[], now: number): Generator<string> {
+function* renderGauge([name, help, value]: SourceGauge, { list, rendered }: Shown, now: number): Generator<string> {
+  const sources = list();
   yield head(name, help);
   for (let start = 0; start < sources.length; start += PORTION) {
     let text = '';
     for (let i = start; i < sources.length && i < start + PORTION; i += 1) {
       const source = sources[i] as Source;
       const number = value(source, now);
-      if (number !== undefined) text += `${name}${labelsOf(source)} ${number}\n`;
+      if (number !== undefined) text += `${name}${labelsOf(source, rendered)} ${number}\n`;
     }
     yield text;
   }
@@ -74,9 +79,11 @@ function escapeLabel(character: string): string {
   return character === '\n' ? String.raw`\n` : `\\${character}`;
 }
 
-function labelsOf(source: Source): string {
-  source.labels ??= renderLabels({ repo: source.snapshot.repo, server: source.snapshot.server });
-  return source.labels;
+function labelsOf(source: Source, rendered: RenderedTexts): string {
+  if (source.labels !== undefined) return source.labels;
+  const labels = renderLabels({ repo: source.snapshot.repo, server: source.snapshot.server });
+  rendered.keepLabels(source, labels);
+  return labels;
 }
 
 function head(name: string, help: string): string {
@@ -94,13 +101,35 @@ function renderVerdicts(sources: readonly Source[], now: number): string {
   return head('gitops_sources', 'Sources by verdict.') + lines.join('');
 }
 
+/** What counts towards the limits, and the limits. */
+function renderUsage({ usage, limits }: Shown): string {
+  return (
+    renderNumber('gitops_open_drifts', 'Files that differ now, over all sources.', usage.openDrifts) +
+    renderNumber('gitops_name_bytes', 'Text of the names of open drifts.', usage.nameBytes) +
+    renderNumber('gitops_text_bytes', 'All other text of sources.', usage.textBytes) +
+    renderLimits({
+      sources: limits.maxSources,
+      open_drifts: limits.maxOpenDrifts,
+      name_bytes: limits.maxNameBytes,
+      text_bytes: limits.maxTextBytes,
+    })
+  );
+}
+
+function renderNumber(name: string, help: string, value: number): string {
+  return `${head(name, help)}${name} ${value}\n`;
+}
+
+function renderLimits(limits: Readonly<Record<string, number>>): string {
+  const lines = Object.entries(limits).map(([limit, value]) => `gitops_limit${renderLabels({ limit })} ${value}\n`);
+  return head('gitops_limit', 'What is refused beyond, by what it limits.') + lines.join('');
+}
+
 function* renderFileSpread({ fileSpread }: Shown): Generator<string> {
   yield head('gitops_file_drifted_servers', 'On how many servers of the repo the file differs now, where on several.');
   let text = '';
   for (const [repo, files] of fileSpread.entries()) {
-    const shared = [...files].filter(([, servers]) => servers > 1);
-    shared.sort(([a, m], [b, n]) => n - m || (a < b ? -1 : 1));
-    for (const [file, servers] of shared.slice(0, MAX_FILES_PER_REPO)) {
+    for (const [file, servers] of widestOf(files)) {
       text += `gitops_file_drifted_servers${renderLabels({ repo, file })} ${servers}\n`;
     }
     if (text.length > PORTION_CHARS) {
@@ -109,6 +138,16 @@ function* renderFileSpread({ fileSpread }: Shown): Generator<string> {
     }
   }
   yield text;
+}
+
+/** The files that differ on the most servers, widest first; those that differ on one only are left out. */
+function widestOf(files: ReadonlyMap<string, number>): (readonly [file: string, servers: number])[] {
+  const widest = createTopN<readonly [string, number]>(
+    MAX_FILES_PER_REPO,
+    ([a, m], [b, n]) => m - n || compareTexts(b, a),
+  );
+  for (const entry of files) if (entry[1] > 1) widest.push(entry);
+  return widest.done().toReversed();
 }
 
 /** Of repos that still have a source: what is gone must not linger. */

@@ -26,6 +26,10 @@ const sourceFields = {
   sync_status: syncStatus,
   drift_count: integer,
   last_check: { ...instant, description: 'As posted.' },
+  files_truncated: {
+    type: 'boolean',
+    description: 'More files differ than files names; drift_count is their true number.',
+  },
   commit: nullable(string),
   pipeline_url: nullable(string),
   verdict,
@@ -34,6 +38,10 @@ const sourceFields = {
   status_since: instant,
   received_at: instant,
   stale_at: instant,
+  reported_by: {
+    ...nullable(string),
+    description: 'The name of the token that the newest report came with.',
+  },
   files_text: { type: 'string', description: 'The names, joined by ", ".' },
 };
 
@@ -127,7 +135,18 @@ export const schemas = {
     tags: { type: 'string', description: 'repo,server' },
   }),
   Deleted: object({ deleted: integer }),
-  Health: object({ status: string }),
+  Health: {
+    type: 'object',
+    required: ['status'],
+    properties: {
+      status: string,
+      warnings: {
+        ...strings,
+        description: 'What an operator should know, such as that more is stored than fits into memory.',
+      },
+    },
+    additionalProperties: false,
+  },
   Problem: {
     type: 'object',
     description: 'RFC 9457.',

@@ -69,6 +69,7 @@ const exampleReceipt = {
 };
 const exampleSource = {
   ...exampleReport,
+  files_truncated: false,
   commit: null,
   pipeline_url: null,
   verdict: 'OUT_OF_SYNC',
@@ -77,6 +78,7 @@ const exampleSource = {
   status_since: '2026-04-21T10:32:16.204Z',
   received_at: '2026-04-21T10:32:16.204Z',
   stale_at: '2026-04-21T10:42:15.000Z',
+  reported_by: 'woodpecker',
   files_text: 'rsyslog.conf, rsyslog.d/30-lab.conf',
 };
 

@@ -1,20 +1,21 @@
 import type { Accepted } from '../fleet/batch.ts';
 import { toIso } from '../core/timestamp.ts';
-import { type Snapshot, type Verdict, verdictOf } from '../core/ledger.ts';
+import { type Snapshot, type Verdict, driftCountOf, verdictOf } from '../core/ledger.ts';
+import type { RenderedTexts } from '../fleet/rendered-text.ts';
 import type { Source } from '../fleet/source-index.ts';
 import type { Detail } from '../store/store.ts';
 
 /**
- * The row of a source in `/status.json`, as JSON text. It is kept with the source until its snapshot is replaced or it becomes STALE.
+ * The row of a source in `/status.json`, as JSON text. While there is room it is kept with the source, until its snapshot is replaced or it
+ * becomes STALE.
  * @param now milliseconds
  */
-export function renderRow(source: Source, now: number): string {
+export function renderRow(source: Source, rendered: RenderedTexts, now: number): string {
   const isStale = now >= source.snapshot.staleAt;
-  if (source.row === undefined || source.rowIsStale !== isStale) {
-    source.row = JSON.stringify(toRow(source.snapshot, now));
-    source.rowIsStale = isStale;
-  }
-  return source.row;
+  if (source.row !== undefined && source.rowIsStale === isStale) return source.row;
+  const row = JSON.stringify(toRow(source.snapshot, now));
+  rendered.keepRow(source, row, isStale);
+  return row;
 }
 
 /** The flat fields of a source; `files` without diffs. Also the beginning of its detail. */
@@ -24,8 +25,9 @@ function toRow(snapshot: Snapshot, now: number) {
     repo: snapshot.repo,
     server: snapshot.server,
     sync_status: snapshot.syncStatus,
-    drift_count: snapshot.files.length,
+    drift_count: driftCountOf(snapshot),
     files: snapshot.files.map(({ name }) => ({ name })),
+    files_truncated: snapshot.hidden !== null,
     last_check: snapshot.lastCheck,
     commit: snapshot.commit,
     pipeline_url: snapshot.pipelineUrl,
@@ -36,6 +38,7 @@ function toRow(snapshot: Snapshot, now: number) {
     status_since: toIso(snapshot.statusSince),
     received_at: toIso(snapshot.receivedAt),
     stale_at: toIso(snapshot.staleAt),
+    reported_by: snapshot.reportedBy,
     files_text: snapshot.files.map(({ name }) => name).join(', '),
   };
 }
@@ -95,7 +98,7 @@ export function toReceipt(
     result,
     verdict: verdictOf(snapshot, now),
     previous_status: previous?.syncStatus ?? null,
-    drift_count: snapshot.files.length,
+    drift_count: driftCountOf(snapshot),
     opened,
     closed: closed.map(({ name }) => name),
     status_since: toIso(snapshot.statusSince),

@@ -80,8 +80,11 @@ export type Store = {
   /** For `gitops_build_info` and the log, such as `sqlite 3.53.0`. */
   readonly name: string;
 
-  /** All living sources, sorted by repo, then server. */
-  load(): Promise<StoredSource[]>;
+  /** All living sources, sorted by repo, then server, in pages small enough to be held whole. */
+  load(): AsyncIterable<readonly StoredSource[]>;
+
+  /** One living source; null if there is none. Sees every commit that was asked for before. */
+  source(repo: string, server: string): Promise<StoredSource | null>;
 
   /**
    * Writes all changes in one transaction, at most one change per source, and resolves when they are on disk. A change whose

@@ -27,6 +27,8 @@ describe('ledger', () => {
         lastCheckMs: CHECKED,
         commit: null,
         pipelineUrl: null,
+        reportedBy: null,
+        hidden: null,
         firstSeen: NOW,
         statusSince: NOW,
         receivedAt: NOW,

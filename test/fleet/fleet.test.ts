@@ -4,9 +4,20 @@ import { type Fleet, type FleetOptions, createFleet } from '../../src/fleet/flee
 import { Refusal } from '../../src/core/refusal.ts';
 import { parseReport } from '../../src/core/report.ts';
 import type { Source } from '../../src/fleet/source-index.ts';
+import { toLimits } from '../../src/fleet/usage.ts';
 import { openSqlite } from '../../src/store/sqlite/sqlite.ts';
 import type { Store } from '../../src/store/store.ts';
-import { type Clock, type Disk, NOW, createClock, createDisk, makeFolder, reportOf, until } from '../fixtures.ts';
+import {
+  type Clock,
+  type Disk,
+  NOW,
+  createClock,
+  createDisk,
+  makeFolder,
+  reportOf,
+  until,
+  loadAll,
+} from '../fixtures.ts';
 
 const MIB = 1_048_576;
 const MINUTE = 60_000;
@@ -44,7 +55,7 @@ describe('fleet', () => {
       store: disk.store,
       now: clock.now,
       staleAfterMs: 10 * MINUTE,
-      maxSources: 100,
+      limits: toLimits(100, 500_000),
       commitTimeoutMs: 60_000,
       onCommit: (_, reports) => commits.push(reports),
       onStoreError: (operation, error) => errors.push(`${operation}: ${error.message}`),
@@ -72,7 +83,7 @@ describe('fleet', () => {
   /** Memory says what the disk says. */
   async function expectAgreement(of = fleet): Promise<void> {
     const inMemory = of.list().map(({ id, snapshot }) => ({ id, snapshot }));
-    expect(inMemory).to.deep.equal(await stored.load());
+    expect(inMemory).to.deep.equal(await loadAll(stored));
   }
 
   describe('a report', () => {
@@ -154,7 +165,7 @@ describe('fleet', () => {
     });
 
     it('are split where there are very many', async () => {
-      const wide = await open({ maxSources: 10_000 });
+      const wide = await open({ limits: toLimits(10_000, 500_000) });
       await Promise.all(Array.from({ length: 2500 }, (_, i) => submit([], { server: `s${i}` }, wide)));
       expect(commits.reduce((sum, count) => sum + count)).to.equal(2500);
       expect(Math.max(...commits)).to.be.at.most(1000);
@@ -266,7 +277,7 @@ describe('fleet', () => {
 
   describe('the limit of sources', () => {
     it('refuses a new source beyond it, and lets known ones go on', async () => {
-      const small = await open({ maxSources: 2 });
+      const small = await open({ limits: toLimits(2, 500_000) });
       await submit([], { server: 'a' }, small);
       await submit([], { server: 'b' }, small);
       const refusal = await refusalOf(submit([], { server: 'c' }, small));
@@ -276,7 +287,7 @@ describe('fleet', () => {
     });
 
     it('is kept by new sources that arrive together', async () => {
-      const small = await open({ maxSources: 3 });
+      const small = await open({ limits: toLimits(3, 500_000) });
       const answers = await Promise.allSettled(
         Array.from({ length: 8 }, (_, i) => submit([], { server: `s${i % 4}` }, small)),
       );
@@ -286,7 +297,7 @@ describe('fleet', () => {
     });
 
     it('has room again after a removal, and after a report that failed', async () => {
-      const small = await open({ maxSources: 1 });
+      const small = await open({ limits: toLimits(1, 500_000) });
       disk.fail('disk full');
       await refusalOf(submit([], {}, small));
       disk.heal();
@@ -455,7 +466,7 @@ describe('fleet', () => {
       disk.heal();
       await drained;
       await Promise.all([...answers, late]);
-      expect(await stored.load()).to.have.length(3);
+      expect(await loadAll(stored)).to.have.length(3);
     });
 
     it('refuses whatever comes later', async () => {
@@ -544,7 +555,7 @@ describe('fleet', () => {
       );
       const results = answers.map(({ result }) => result).toSorted();
       expect(results).to.deep.equal([...Array.from({ length: 39 }, () => 'changed'), 'created']);
-      const [source] = await stored.load();
+      const [source] = await loadAll(stored);
       expect(source?.snapshot.version).to.equal(40);
       expect(await stored.drifts({ from: 0, to: NOW + 1 })).to.have.length(39);
     });

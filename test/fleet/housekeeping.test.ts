@@ -3,7 +3,7 @@ import { createObservers } from '../../src/observers.ts';
 import { type HousekeepingOptions, expire, prune, startHousekeeping } from '../../src/fleet/housekeeping.ts';
 import { toIso } from '../../src/core/timestamp.ts';
 import { parseReport } from '../../src/core/report.ts';
-import { type Disk, type Service, createDisk, reportOf, startService, until } from '../fixtures.ts';
+import { type Disk, type Service, createDisk, reportOf, startService, until, loadAll } from '../fixtures.ts';
 
 const MINUTE = 60_000;
 const HOUR = 60 * MINUTE;
@@ -56,7 +56,7 @@ describe('housekeeping', () => {
       service.clock.advance(1);
       await expire(options({ expireAfterMs: 24 * HOUR }));
       expect(servers()).to.deep.equal(['young']);
-      expect((await service.store.load()).map(({ snapshot }) => snapshot.server)).to.deep.equal(['young']);
+      expect((await loadAll(service.store)).map(({ snapshot }) => snapshot.server)).to.deep.equal(['young']);
     });
 
     it('keeps a source whose check is old but whose report is new', async () => {

@@ -1,12 +1,12 @@
 import { expect } from 'chai';
-import { createSourceIndex, keyOf } from '../../src/fleet/source-index.ts';
-import { storedSource } from '../fixtures.ts';
+import { keyOf } from '../../src/fleet/source-index.ts';
+import { storedSource, sourceIndexOf } from '../fixtures.ts';
 
 const KEY = keyOf('web', 'lab');
 
 describe('sourceIndex', () => {
   it('has what was stored', () => {
-    const sourceIndex = createSourceIndex([storedSource(1, { server: 'a' }), storedSource(2, { server: 'b' })]);
+    const sourceIndex = sourceIndexOf([storedSource(1, { server: 'a' }), storedSource(2, { server: 'b' })]);
     expect(sourceIndex.size).to.equal(2);
     expect(sourceIndex.list().map(({ id }) => id)).to.deep.equal([1, 2]);
     expect(sourceIndex.find(keyOf('web', 'b'))).to.include({ id: 2, isRemoved: false, lastRejectedAt: 0 });
@@ -22,7 +22,7 @@ describe('sourceIndex', () => {
       ['web/x', '0'],
       ['web', 'a.b'],
     ] as const;
-    const sourceIndex = createSourceIndex([]);
+    const sourceIndex = sourceIndexOf([]);
     for (const [index, [repo, server]] of names.entries()) {
       sourceIndex.put(keyOf(repo, server), storedSource(index + 1, { repo, server }));
     }
@@ -33,7 +33,7 @@ describe('sourceIndex', () => {
   it('merges a great many new sources among those that are there', () => {
     const server = (n: number): string => `s${String(n).padStart(5, '0')}`;
     const even = Array.from({ length: 1500 }, (_, i) => storedSource(i + 1, { server: server(2 * i) }));
-    const sourceIndex = createSourceIndex(even);
+    const sourceIndex = sourceIndexOf(even);
     for (let i = 1499; i >= 0; i -= 1) {
       sourceIndex.put(keyOf('web', server(2 * i + 1)), storedSource(2000 + i, { server: server(2 * i + 1) }));
     }
@@ -43,7 +43,7 @@ describe('sourceIndex', () => {
   });
 
   it('keeps the object of a source when its snapshot is replaced', () => {
-    const sourceIndex = createSourceIndex([storedSource(1)]);
+    const sourceIndex = sourceIndexOf([storedSource(1)]);
     const source = sourceIndex.find(KEY);
     if (source !== undefined) source.row = 'rendered';
     sourceIndex.put(KEY, storedSource(1, { version: 2 }));
@@ -53,7 +53,7 @@ describe('sourceIndex', () => {
   });
 
   it('makes another object for another life', () => {
-    const sourceIndex = createSourceIndex([storedSource(1)]);
+    const sourceIndex = sourceIndexOf([storedSource(1)]);
     const first = sourceIndex.find(KEY);
     sourceIndex.put(KEY, storedSource(2));
     expect(first?.isRemoved).to.equal(true);
@@ -63,7 +63,7 @@ describe('sourceIndex', () => {
   });
 
   it('does not change a list that a reader walks along', () => {
-    const sourceIndex = createSourceIndex([storedSource(1, { server: 'a' }), storedSource(2, { server: 'b' })]);
+    const sourceIndex = sourceIndexOf([storedSource(1, { server: 'a' }), storedSource(2, { server: 'b' })]);
     const list = sourceIndex.list();
     sourceIndex.put(keyOf('web', 'a'), null);
     sourceIndex.put(keyOf('web', 'c'), storedSource(3, { server: 'c' }));
@@ -72,14 +72,14 @@ describe('sourceIndex', () => {
   });
 
   it('takes the removal of what it does not have', () => {
-    const sourceIndex = createSourceIndex([]);
+    const sourceIndex = sourceIndexOf([]);
     sourceIndex.put(KEY, null);
     expect(sourceIndex.size).to.equal(0);
     expect(sourceIndex.list()).to.deep.equal([]);
   });
 
   it('forgets a source that goes before anyone has listed it', () => {
-    const sourceIndex = createSourceIndex([]);
+    const sourceIndex = sourceIndexOf([]);
     sourceIndex.put(KEY, storedSource(1));
     sourceIndex.put(KEY, null);
     sourceIndex.put(KEY, storedSource(2));
@@ -87,7 +87,7 @@ describe('sourceIndex', () => {
   });
 
   it('has another revision after every change', () => {
-    const sourceIndex = createSourceIndex([storedSource(1)]);
+    const sourceIndex = sourceIndexOf([storedSource(1)]);
     const seen = new Set([sourceIndex.revision]);
     sourceIndex.put(KEY, storedSource(1, { version: 2 }));
     seen.add(sourceIndex.revision);
@@ -99,7 +99,7 @@ describe('sourceIndex', () => {
   });
 
   it('keeps the spread up to date with every change', () => {
-    const sourceIndex = createSourceIndex([storedSource(1, { server: 'a', files: ['x', 'y'] })]);
+    const sourceIndex = sourceIndexOf([storedSource(1, { server: 'a', files: ['x', 'y'] })]);
     const { fileSpread: spread } = sourceIndex;
     sourceIndex.put(keyOf('web', 'b'), storedSource(2, { server: 'b', files: ['x'] }));
     expect([spread.servers('web'), spread.drifted('web', 'x'), spread.drifted('web', 'y')]).to.deep.equal([2, 2, 1]);

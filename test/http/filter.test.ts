@@ -1,8 +1,8 @@
 import { parse } from 'node:querystring';
 import { expect } from 'chai';
 import { isFiltering, isSelected, parseFilter } from '../../src/http/filter.ts';
-import { type Source, createSourceIndex, keyOf } from '../../src/fleet/source-index.ts';
-import { NOW, storedSource } from '../fixtures.ts';
+import { type Source, keyOf } from '../../src/fleet/source-index.ts';
+import { NOW, storedSource, sourceIndexOf } from '../fixtures.ts';
 
 const sources = [
   storedSource(1, { repo: 'acme/web', server: 'web-1', syncStatus: 'SYNCED' }),
@@ -57,14 +57,14 @@ describe('filter', () => {
 
   it('goes by the verdict of the time that it is asked for', () => {
     const filter = parseFilter({ verdict: 'STALE' });
-    const [fresh] = createSourceIndex(sources).list();
+    const [fresh] = sourceIndexOf(sources).list();
     expect(isSelected(filter, fresh as Source, NOW)).to.equal(false);
     expect(isSelected(filter, fresh as Source, NOW + 600_000)).to.equal(true);
   });
 });
 
 function selected(query: string): number[] {
-  const sourceIndex = createSourceIndex(sources);
+  const sourceIndex = sourceIndexOf(sources);
   const filter = parseFilter(parse(query));
   const all = sources.map(({ snapshot }) => sourceIndex.find(keyOf(snapshot.repo, snapshot.server)) as Source);
   return all.filter((source) => isSelected(filter, source, NOW)).map(({ id }) => id);

@@ -1,9 +1,10 @@
 import { expect } from 'chai';
 import { toIso } from '../../src/core/timestamp.ts';
 import type { Snapshot } from '../../src/core/ledger.ts';
-import { type Source, createSourceIndex } from '../../src/fleet/source-index.ts';
+import { createRenderedTexts } from '../../src/fleet/rendered-text.ts';
+import type { Source } from '../../src/fleet/source-index.ts';
 import { renderRow, toDetail, toReceipt } from '../../src/http/source-json.ts';
-import { NOW, storedSource } from '../fixtures.ts';
+import { NOW, storedSource, sourceIndexOf } from '../fixtures.ts';
 
 const drifted = storedSource(7, {
   repo: 'acme/web',
@@ -16,16 +17,19 @@ const drifted = storedSource(7, {
   statusSince: NOW - 500,
 });
 const { staleAt } = drifted.snapshot;
+const rendered = createRenderedTexts(1_000_000);
+const render = (source: Source, now: number): string => renderRow(source, rendered, now);
 
 describe('status', () => {
   describe('the row in /status.json', () => {
     it('is flat and complete', () => {
-      expect(JSON.parse(renderRow(sourceOf(drifted), NOW))).to.deep.equal({
+      expect(JSON.parse(render(sourceOf(drifted), NOW))).to.deep.equal({
         repo: 'acme/web',
         server: 'web-1',
         sync_status: 'OUT_OF_SYNC',
         drift_count: 2,
         files: [{ name: 'a' }, { name: 'b' }],
+        files_truncated: false,
         last_check: '2026-04-21T12:32:15+02:00',
         commit: 'a1b2',
         pipeline_url: 'https://ci.example.org/7',
@@ -35,26 +39,27 @@ describe('status', () => {
         status_since: toIso(NOW - 500),
         received_at: toIso(NOW),
         stale_at: toIso(staleAt),
+        reported_by: null,
         files_text: 'a, b',
       });
     });
 
     it('has the same keys for a source that is in sync', () => {
-      const row = JSON.parse(renderRow(sourceOf(storedSource(1)), NOW)) as Record<string, unknown>;
+      const row = JSON.parse(render(sourceOf(storedSource(1)), NOW)) as Record<string, unknown>;
       expect(row).to.include({ commit: null, pipeline_url: null, files_text: '', out_of_sync: 0, stale: false });
       expect(row.files).to.deep.equal([]);
     });
 
     it('never counts a stale source as in sync', () => {
-      const row = JSON.parse(renderRow(sourceOf(storedSource(1)), staleAt)) as Record<string, unknown>;
+      const row = JSON.parse(render(sourceOf(storedSource(1)), staleAt)) as Record<string, unknown>;
       expect(row).to.include({ sync_status: 'SYNCED', verdict: 'STALE', stale: true, out_of_sync: 1 });
     });
 
     it('is rendered anew when the source becomes stale, and when it is no longer', () => {
       const source = sourceOf(drifted);
-      const fresh = renderRow(source, staleAt - 1);
-      expect(renderRow(source, staleAt)).to.include('"STALE"');
-      expect(renderRow(source, staleAt - 1)).to.equal(fresh);
+      const fresh = render(source, staleAt - 1);
+      expect(render(source, staleAt)).to.include('"STALE"');
+      expect(render(source, staleAt - 1)).to.equal(fresh);
     });
   });
 
@@ -63,7 +68,7 @@ describe('status', () => {
     const detail = toDetail({ ...drifted, diffs: { a: '-1\n+2\n' }, drifts: [opened] }, NOW + 1500);
 
     it('has the fields of the row', () => {
-      const { files, ...row } = JSON.parse(renderRow(sourceOf(drifted), NOW)) as Record<string, unknown>;
+      const { files, ...row } = JSON.parse(render(sourceOf(drifted), NOW)) as Record<string, unknown>;
       expect(files).to.have.length(2);
       expect(detail).to.deep.include({ ...row, first_seen: toIso(NOW - 1000) });
     });
@@ -114,5 +119,5 @@ describe('status', () => {
 });
 
 function sourceOf(stored: typeof drifted): Source {
-  return createSourceIndex([stored]).list()[0] as Source;
+  return sourceIndexOf([stored]).list()[0] as Source;
 }

@@ -1,6 +1,7 @@
 import type { Context } from 'koa';
 import { Refusal } from '../../core/refusal.ts';
 import type { Fleet } from '../../fleet/fleet.ts';
+import { overfullWarning } from '../../fleet/usage.ts';
 import { beginRead } from '../response.ts';
 
 /** `GET /healthz` and `GET /readyz`, for the probes of an orchestrator. */
@@ -21,7 +22,8 @@ export function createHealthRoutes(fleet: Fleet, isStopping: () => boolean): Hea
       if (isStopping()) throw new Refusal('stopping', 'The service is stopping');
       await fleet.probe();
       beginRead(ctx, 'json');
-      ctx.body = { status: 'ready' };
+      const warning = overfullWarning(fleet);
+      ctx.body = { status: 'ready', ...(warning === undefined ? {} : { warnings: [warning] }) };
     },
   };
 }

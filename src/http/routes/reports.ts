@@ -50,7 +50,7 @@ export function createReportRoutes({ fleet, metrics, events, now, maxBodyBytes }
       const report = parseReport(ctx.request.body, now());
       ctx.state.source = report;
       authorizeSource(tokenOf(ctx), 'report', report);
-      const accepted = await fleet.submit(report, text.length);
+      const accepted = await fleet.submit(report, text.length, tokenOf(ctx));
       metrics.reportAccepted(accepted.result);
       ctx.state.result = accepted.result;
       ctx.status = accepted.result === 'created' ? 201 : 200;

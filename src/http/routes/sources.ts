@@ -1,8 +1,9 @@
 import type { Context } from 'koa';
-import { verdictOf } from '../../core/ledger.ts';
+import { driftCountOf, oldestDriftOf, verdictOf } from '../../core/ledger.ts';
 import { toIso } from '../../core/timestamp.ts';
 import type { FileSpread } from '../../fleet/file-spread.ts';
 import type { Fleet } from '../../fleet/fleet.ts';
+import type { RenderedTexts } from '../../fleet/rendered-text.ts';
 import type { Source } from '../../fleet/source-index.ts';
 import type { FleetEtag } from '../etag.ts';
 import { type Filter, isFiltering, isSelected, parseFilter } from '../filter.ts';
@@ -54,7 +55,7 @@ export function createSourceRoutes(fleet: Fleet, etagAt: FleetEtag, now: () => n
   }
 
   return {
-    getSources: createList(sourceRows),
+    getSources: createList((sources, at) => sourceRows(sources, fleet.rendered, at)),
     getFiles: createList((sources) => fileRows(sources, fleet.fileSpread)),
     async getSummary(ctx) {
       const at = now();
@@ -65,8 +66,8 @@ export function createSourceRoutes(fleet: Fleet, etagAt: FleetEtag, now: () => n
   };
 }
 
-function* sourceRows(sources: readonly Source[], now: number): Generator<string> {
-  for (const source of sources) yield renderRow(source, now);
+function* sourceRows(sources: readonly Source[], rendered: RenderedTexts, now: number): Generator<string> {
+  for (const source of sources) yield renderRow(source, rendered, now);
 }
 
 /** One row per file that differs now. */
@@ -100,8 +101,8 @@ function toSummary(sources: readonly Source[], now: number) {
     counts[verdictOf(snapshot, now)] += 1;
     repos.add(snapshot.repo);
     servers.add(snapshot.server);
-    driftCount += snapshot.files.length;
-    for (const { since } of snapshot.files) oldest = Math.min(oldest, since);
+    driftCount += driftCountOf(snapshot);
+    oldest = Math.min(oldest, oldestDriftOf(snapshot) ?? oldest);
   }
   return {
     sources: sources.length,

@@ -64,6 +64,10 @@ export const MIGRATIONS = [
     sum_ms INTEGER NOT NULL
   ) STRICT, WITHOUT ROWID;
   `,
+  `
+  -- The name of the token that the newest report came with: what counts towards its share, also after a restart.
+  ALTER TABLE sources ADD COLUMN reported_by TEXT;
+  `,
 ];
 
 /** Brings the schema up to date, each step in a transaction of its own. */

@@ -12,6 +12,7 @@ export type ReportTuple = [
   lastCheck: string,
   commit: string | null,
   pipelineUrl: string | null,
+  reportedBy: string | null,
   statusSince: number,
   receivedAt: number,
   staleAt: number,
@@ -29,8 +30,8 @@ export type ReportTuple = [
 export type RemovalTuple = [id: number, version: number, at: number, lapseFrom: number | null, closed: FileTuple[]];
 
 /** The columns of {@link SourceRow}, in its order. */
-export const SOURCE_COLUMNS = `id, repo, server, version, sync_status, last_check, commit_id, pipeline_url, first_seen, status_since,
-  received_at, stale_at, files`;
+export const SOURCE_COLUMNS = `id, repo, server, version, sync_status, last_check, commit_id, pipeline_url, reported_by,
+  first_seen, status_since, received_at, stale_at, files`;
 
 export type SourceRow = [
   id: number,
@@ -41,6 +42,7 @@ export type SourceRow = [
   lastCheck: string,
   commit: string | null,
   pipelineUrl: string | null,
+  reportedBy: string | null,
   firstSeen: number,
   statusSince: number,
   receivedAt: number,
@@ -62,6 +64,7 @@ export function toStoredSource(row: SourceRow, parse: (lastCheck: string) => num
     lastCheck,
     commit,
     pipelineUrl,
+    reportedBy,
     firstSeen,
     statusSince,
     receivedAt,
@@ -75,10 +78,12 @@ export function toStoredSource(row: SourceRow, parse: (lastCheck: string) => num
     syncStatus,
     files:
       files === '[]' ? [] : (JSON.parse(files) as FileTuple[]).map(([name, since, times]) => ({ name, since, times })),
+    hidden: null,
     lastCheck,
     lastCheckMs: parse(lastCheck),
     commit,
     pipelineUrl,
+    reportedBy,
     firstSeen,
     statusSince,
     receivedAt,

@@ -21,8 +21,6 @@ import {
 } from '../store.ts';
 import { startWorker } from './worker.ts';
 
-const LOAD_PAGE = 5000;
-
 /**
  * The embedded store: SQLite in `dataDir/gitops-status.db`, one thread that writes and one that reads. The folder is made if need
  * be and is this process's alone until `close`.
@@ -47,14 +45,20 @@ export async function openSqlite(dataDir: string): Promise<Store> {
     return {
       name: `sqlite ${process.versions.sqlite}`,
 
-      async load() {
-        const sources: StoredSource[] = [];
+      async *load() {
+        let last = { repo: '', server: '' };
         for (;;) {
-          const last = sources.at(-1)?.snapshot;
-          const rows = await write('page', last?.repo ?? '', last?.server ?? '', LOAD_PAGE);
-          for (const row of rows) sources.push(toStoredSource(row, parseTimestamp));
-          if (rows.length < LOAD_PAGE) return sources;
+          const rows = await write('page', last.repo, last.server);
+          if (rows.length === 0) return;
+          const page = rows.map((row) => toStoredSource(row, parseTimestamp));
+          yield page;
+          last = (page.at(-1) as StoredSource).snapshot;
         }
+      },
+
+      async source(repo, server) {
+        const row = await write('source', repo, server);
+        return row === null ? null : toStoredSource(row, parseTimestamp);
       },
 
       async commit(changes) {
@@ -187,6 +191,7 @@ function reportTuple({ expected, advance, diffs }: ReportChange): ReportTuple {
     next.lastCheck,
     next.commit,
     next.pipelineUrl,
+    next.reportedBy,
     next.statusSince,
     next.receivedAt,
     next.staleAt,

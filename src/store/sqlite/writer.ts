@@ -13,6 +13,9 @@ import {
 } from './rows.ts';
 import { serve } from './worker.ts';
 
+/** A page of sources ends after so many, or with the one whose files reach so many characters. */
+const PAGE_ROWS = 5000;
+const PAGE_CHARS = 4_194_304;
 /** Enough pages (4 KiB each) that a probe needs room on the disk, as a report does. */
 const PROBE_BYTES = 16_384;
 /** Pages in the write-ahead log before they are copied into the database: copied less often, a page changed again costs once. */
@@ -27,10 +30,10 @@ db.exec(`PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA busy_timeo
 migrate(db);
 
 const insertSource =
-  prepare(`INSERT INTO sources (version, sync_status, last_check, commit_id, pipeline_url, first_seen, status_since,
-  received_at, stale_at, diffs, files, repo, server) VALUES (1, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING`);
+  prepare(`INSERT INTO sources (version, sync_status, last_check, commit_id, pipeline_url, reported_by, first_seen, status_since,
+  received_at, stale_at, diffs, files, repo, server) VALUES (1, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING`);
 const [updateSource, updateSourceAndFiles] = ['', ', files = ?'].map((files) =>
-  prepare(`UPDATE sources SET version = ?, sync_status = ?, last_check = ?, commit_id = ?, pipeline_url = ?, status_since = ?,
+  prepare(`UPDATE sources SET version = ?, sync_status = ?, last_check = ?, commit_id = ?, pipeline_url = ?, reported_by = ?, status_since = ?,
     received_at = ?, stale_at = ?, diffs = ?${files} WHERE id = ? AND version = ? AND removed_at IS NULL`),
 ) as [StatementSync, StatementSync];
 const removeSource = prepare(`UPDATE sources SET removed_at = ?, files = '[]', diffs = NULL
@@ -60,9 +63,19 @@ const pruneKinds = [
 ];
 
 const operations = {
-  /** Living sources that come after the given one, in order. */
-  page: (repo: string, server: string, limit: number): SourceRow[] =>
-    selectPage.all(repo, server, limit) as unknown as SourceRow[],
+  /** Living sources that come after the given one, in order; none: there are no more. */
+  page(repo: string, server: string): SourceRow[] {
+    const rows: SourceRow[] = [];
+    let chars = 0;
+    for (const row of selectPage.iterate(repo, server, PAGE_ROWS) as unknown as Iterable<SourceRow>) {
+      rows.push(row);
+      chars += (row.at(-1) as string).length;
+      if (chars > PAGE_CHARS) break;
+    }
+    return rows;
+  },
+
+  source: (repo: string, server: string): SourceRow | null => living(repo, server),
 
   reconcileHistograms: (): HistogramRow[] => selectAllHistograms.all() as unknown as HistogramRow[],
 
@@ -116,6 +129,7 @@ function report(change: ReportTuple): OutcomeTuple {
     lastCheck,
     commit,
     url,
+    reportedBy,
     since,
     receivedAt,
     staleAt,
@@ -133,6 +147,7 @@ function report(change: ReportTuple): OutcomeTuple {
         lastCheck,
         commit,
         url,
+        reportedBy,
         receivedAt,
         since,
         receivedAt,
@@ -146,7 +161,7 @@ function report(change: ReportTuple): OutcomeTuple {
     return changes === 0 ? { row: living(repo, server) } : [Number(lastInsertRowid), null];
   }
   const times = files === null ? null : countOpened(id, files);
-  const columns = [version + 1, status, lastCheck, commit, url, since, receivedAt, staleAt, diffs];
+  const columns = [version + 1, status, lastCheck, commit, url, reportedBy, since, receivedAt, staleAt, diffs];
   const { changes } =
     files === null
       ? updateSource.run(...columns, id, version)

@@ -1,9 +1,9 @@
 import { expect } from 'chai';
 import { renderFleetMetrics, renderLabels } from '../../../src/http/fleet-metrics.ts';
 import { type Metrics, createMetrics } from '../../../src/http/metrics.ts';
-import { type SourceIndex, createSourceIndex, keyOf } from '../../../src/fleet/source-index.ts';
+import { type SourceIndex, keyOf } from '../../../src/fleet/source-index.ts';
 import type { StoredSource } from '../../../src/store/store.ts';
-import { NOW, storedSource } from '../../fixtures.ts';
+import { NOW, storedSource, sourceIndexOf, LIMITS } from '../../fixtures.ts';
 
 describe('metrics', () => {
   let metrics: Metrics;
@@ -41,7 +41,7 @@ describe('metrics', () => {
     });
 
     it('tell of a refused report only where there was one', async () => {
-      const sourceIndex = createSourceIndex([source]);
+      const sourceIndex = sourceIndexOf([source]);
       const name = `gitops_last_rejected_timestamp_seconds${labels}`;
       expect((await scrape(sourceIndex)).has(name)).to.equal(false);
       for (const each of sourceIndex.list()) each.lastRejectedAt = 1_776_767_535_000;
@@ -49,7 +49,7 @@ describe('metrics', () => {
     });
 
     it('vanish with it', async () => {
-      const sourceIndex = createSourceIndex([source]);
+      const sourceIndex = sourceIndexOf([source]);
       await scrape(sourceIndex);
       sourceIndex.put(keyOf('acme/web', 'web-1'), null);
       expect([...(await scrape(sourceIndex)).keys()].filter((series) => series.includes('web-1'))).to.deep.equal([]);
@@ -116,7 +116,7 @@ describe('metrics', () => {
   });
 
   it('have help and type before each family, and each family once', async () => {
-    const text = await render(createSourceIndex([storedSource(1, { files: ['a'] })]));
+    const text = await render(sourceIndexOf([storedSource(1, { files: ['a'] })]));
     const families = [...text.matchAll(/^# TYPE (\S+) (\S+)$/gm)].map(([, name]) => name as string);
     expect(new Set(families).size).to.equal(families.length);
     expect(families).to.include.members([
@@ -229,12 +229,13 @@ describe('metrics', () => {
   });
 
   async function scrape(sources: readonly StoredSource[] | SourceIndex, now = NOW): Promise<Map<string, string>> {
-    return samplesOf(await render('put' in sources ? sources : createSourceIndex(sources), now));
+    return samplesOf(await render('put' in sources ? sources : sourceIndexOf(sources), now));
   }
 
   async function render(sourceIndex: SourceIndex, now = NOW): Promise<string> {
-    const { list, fileSpread } = sourceIndex;
-    const portions = renderFleetMetrics({ list, fileSpread, reconcileHistograms: new Map() }, now);
+    const { list, fileSpread, rendered, usage } = sourceIndex;
+    const shown = { list, fileSpread, rendered, usage, limits: LIMITS, reconcileHistograms: new Map() };
+    const portions = renderFleetMetrics(shown, now);
     return (await metrics.render()) + [...portions].join('');
   }
 });

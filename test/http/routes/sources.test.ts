@@ -30,6 +30,8 @@ describe('GET /status.json', () => {
     expect(await list()).to.deep.equal([
       {
         ...reportBody(),
+        files_truncated: false,
+        reported_by: null,
         commit: 'a1b2c3',
         pipeline_url: null,
         verdict: 'OUT_OF_SYNC',

@@ -16,7 +16,7 @@ import { parseReport } from '../../../src/core/report.ts';
 import { APPLICATION_ID } from '../../../src/store/sqlite/migrations.ts';
 import { openSqlite } from '../../../src/store/sqlite/sqlite.ts';
 import { type Change, type Store, StoreError } from '../../../src/store/store.ts';
-import { NOW, makeFolder, reportOf } from '../../fixtures.ts';
+import { NOW, makeFolder, reportOf, loadAll } from '../../fixtures.ts';
 
 describe('sqlite', () => {
   let folder: ReturnType<typeof makeFolder>;
@@ -71,7 +71,7 @@ describe('sqlite', () => {
         copyFileSync(join(folder.path, name), join(killed.path, name));
       }
       const next = await openSqlite(killed.path);
-      const loaded = await next.load();
+      const loaded = await loadAll(next);
       await next.close();
       expect(loaded).to.have.length(20);
     } finally {
@@ -109,7 +109,7 @@ describe('sqlite', () => {
     const store = await openSqlite(folder.path);
     const failure = await store.prune(Number.NaN, Number.NaN).catch((error: unknown) => error);
     expect(failure).to.be.instanceOf(StoreError);
-    expect(await store.load()).to.deep.equal([]);
+    expect(await loadAll(store)).to.deep.equal([]);
     await store.close();
   });
 
@@ -133,7 +133,7 @@ describe('sqlite', () => {
     it('the first goes on', async () => {
       await refusal(folder.path);
       await first.commit([firstReport('lab')]);
-      expect(await first.load()).to.have.length(1);
+      expect(await loadAll(first)).to.have.length(1);
     });
 
     it('the next has the folder once the first has closed', async () => {

@@ -1,0 +1,26 @@
+import type { Snapshot } from './ledger.ts';
+
+/**
+ * How many bytes a text counts for towards the limits on text kept in memory: those of its UTF-8, or two for each UTF-16 unit where
+ * that is more, since V8 keeps a text with a single character beyond Latin-1 that way.
+ */
+export function textBytes(text: string): number {
+  const utf8 = Buffer.byteLength(text);
+  // ASCII alone takes one byte a character in both
+  return utf8 === text.length ? utf8 : Math.max(utf8, 2 * text.length);
+}
+
+/** The names of files that differ. */
+export function nameBytesOf(files: readonly { readonly name: string }[]): number {
+  let bytes = 0;
+  for (const { name } of files) bytes += textBytes(name);
+  return bytes;
+}
+
+/** All other text of a source. */
+export function otherTextBytesOf(snapshot: Snapshot): number {
+  const { repo, server, lastCheck, commit, reportedBy, pipelineUrl } = snapshot;
+  // only a URL can have a character beyond ASCII
+  const ascii = repo.length + server.length + lastCheck.length + (commit?.length ?? 0) + (reportedBy?.length ?? 0);
+  return ascii + (pipelineUrl === null ? 0 : textBytes(pipelineUrl));
+}
