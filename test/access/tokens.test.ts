@@ -81,6 +81,12 @@ describe('a tokens file', () => {
       });
     }
 
+    it('and has a share of what all may take where the file says so', () => {
+      const { find } = parseTokens(tokensText([{ ...REPORT, max_sources: 5, max_open_drifts: 1000 }]));
+      expect(find('ci-token')).to.include({ maxSources: 5, maxOpenDrifts: 1000 });
+      expect(parseTokens(tokensText([REPORT])).find('ci-token')).to.include({ maxSources: undefined });
+    });
+
     it('and knows its source where there can be only one', () => {
       const onlySource = (limits: Record<string, unknown>): Token['onlySource'] =>
         parseTokens(tokensText([{ ...REPORT, ...limits }])).find('ci-token')?.onlySource;
@@ -99,6 +105,12 @@ describe('a tokens file', () => {
   describe('is refused', () => {
     const secret = 'hunter2';
     const rows: readonly (readonly [what: string, text: string, ...sentences: string[]])[] = [
+      [
+        'with a share of none, or of a half',
+        tokensText([{ ...REPORT, max_sources: 0, max_open_drifts: 0.5 }]),
+        '/tokens/0/max_sources must be a whole number from 1',
+        '/tokens/0/max_open_drifts must be a whole number from 1',
+      ],
       ['that is empty', '', 'is not JSON: Unexpected end'],
       ['that is YAML', `tokens:\n  - name: ${secret}`, 'is not JSON: Unexpected token'],
       ['with a comma too many', `{"tokens": ["${secret}",]}`, 'is not JSON: Unexpected token'],
