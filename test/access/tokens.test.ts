@@ -107,7 +107,7 @@ describe('a tokens file', () => {
     const rows: readonly (readonly [what: string, text: string, ...sentences: string[]])[] = [
       [
         'with a share of none, or of a half',
-        tokensText([{ ...REPORT, max_sources: 0, max_open_drifts: 0.5 }]),
+        tokensText([{ ...REPORT, max_sources: 0, max_open_drifts: '5' }]),
         '/tokens/0/max_sources must be a whole number from 1',
         '/tokens/0/max_open_drifts must be a whole number from 1',
       ],
