@@ -4,6 +4,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
+import { expect } from 'chai';
 import pino, { type Logger } from 'pino';
 import { createApp } from '../src/http/app.ts';
 import { createRequireScope } from '../src/http/authorization.ts';
@@ -11,7 +12,7 @@ import { type EventStream, createEventStream } from '../src/http/event-stream.ts
 import { type Fleet, createFleet } from '../src/fleet/fleet.ts';
 import type { Snapshot } from '../src/core/ledger.ts';
 import { type SourceIndex, createSourceIndex } from '../src/fleet/source-index.ts';
-import { type Limits, toLimits } from '../src/fleet/usage.ts';
+import { type Limits, type Weight, toLimits, weigh } from '../src/fleet/usage.ts';
 import { listen } from '../src/http/listen.ts';
 import { type Metrics, createMetrics } from '../src/http/metrics.ts';
 import { createObservers } from '../src/observers.ts';
@@ -85,6 +86,18 @@ export function sourceIndexOf(stored: readonly StoredSource[], limits = LIMITS):
 /** All that a store holds, in one list. */
 export async function loadAll(store: Store): Promise<StoredSource[]> {
   return (await Array.fromAsync(store.load())).flat();
+}
+
+/** What counts towards the limits must be what the sources of a fleet, all of them whole in memory, take. */
+export function expectUsage({ list, usage }: Fleet): void {
+  const weights = list().map(({ snapshot }) => weigh(snapshot));
+  const sum = (of: (weight: Weight) => number): number => weights.reduce((total, weight) => total + of(weight), 0);
+  expect({ ...usage }).to.include({
+    sources: weights.length,
+    openDrifts: sum(({ drifts }) => drifts),
+    nameBytes: sum(({ nameBytes }) => nameBytes),
+    textBytes: sum(({ textBytes }) => textBytes),
+  });
 }
 
 /** A new empty folder; `remove` takes it away with all that is in it. */

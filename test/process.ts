@@ -36,9 +36,12 @@ export async function runMain(env: Record<string, string>, args: readonly string
   return result;
 }
 
-/** Starts `src/main.ts` on a free port and resolves when it says that it listens. */
-export async function startMain(env: Record<string, string>): Promise<Service> {
-  const { child, ended, output } = spawnMain({ HOST: '127.0.0.1', PORT: '0', ...env });
+/**
+ * Starts `src/main.ts` on a free port and resolves when it says that it listens.
+ * @param launcher a command that becomes the one that its arguments are
+ */
+export async function startMain(env: Record<string, string>, launcher: readonly string[] = []): Promise<Service> {
+  const { child, ended, output } = spawnMain({ HOST: '127.0.0.1', PORT: '0', ...env }, [], launcher);
   const url = await until(async () => {
     if (child.exitCode !== null) throw new Error(`it has stopped:\n${output()}`);
     return /listening on (https?:\/\/[^"\s]+)/.exec(output())?.[1];
@@ -84,8 +87,10 @@ export async function until<T>(ask: () => T | undefined | Promise<T | undefined>
 export function spawnMain(
   env: Record<string, string>,
   args: readonly string[] = [],
+  launcher: readonly string[] = [],
 ): { child: ChildProcess; ended: Promise<Ended>; output: () => string } {
-  const child = spawn(process.execPath, [MAIN, ...args], {
+  const [command = '', ...rest] = [...launcher, process.execPath, MAIN, ...args];
+  const child = spawn(command, rest, {
     env: { ...process.env, ...env },
     stdio: ['ignore', 'pipe', 'pipe'],
   });

@@ -17,6 +17,7 @@ import {
   startService,
   LIMITS,
   loadAll,
+  expectUsage,
 } from './fixtures.ts';
 
 const MINUTE = 60_000;
@@ -137,6 +138,7 @@ describe('properties', function () {
       const onDisk = (await loadAll(store)).filter(({ snapshot }) => snapshot.repo === repo);
       expect(inMemory.map(({ id, snapshot }) => ({ id, snapshot }))).to.deep.equal(onDisk);
       expect(onDisk.map(({ snapshot }) => snapshot).map(plain)).to.deep.equal(model.sources());
+      expectUsage(fleet);
       for (const { snapshot } of onDisk) {
         expect(verdictOf(snapshot, now)).to.equal(model.verdict(snapshot.server, now));
         expect(snapshot.syncStatus === 'OUT_OF_SYNC').to.equal(snapshot.files.length > 0);

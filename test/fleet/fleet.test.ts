@@ -17,6 +17,7 @@ import {
   reportOf,
   until,
   loadAll,
+  expectUsage,
 } from '../fixtures.ts';
 
 const MIB = 1_048_576;
@@ -84,6 +85,7 @@ describe('fleet', () => {
   async function expectAgreement(of = fleet): Promise<void> {
     const inMemory = of.list().map(({ id, snapshot }) => ({ id, snapshot }));
     expect(inMemory).to.deep.equal(await loadAll(stored));
+    expectUsage(of);
   }
 
   describe('a report', () => {
