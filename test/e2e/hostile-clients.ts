@@ -54,14 +54,14 @@ export function describeHostileClients(
 
 /** Asks for what a probe, a CI job and a person ask for, again and again. An answer that is none fails the test. */
 function watchOthers(service: Service): { stop(): Promise<{ answers: number; slowestMs: number }> } {
-  let isOver = false;
+  const stopping = new AbortController();
   let answers = 0;
   let slowestMs = 0;
   const watching = watch();
   watching.catch(() => {});
 
   async function watch(): Promise<void> {
-    while (!isOver) {
+    while (!stopping.signal.aborted) {
       const startedAt = performance.now();
       const health = await fetch(`${service.url}/healthz`);
       expect(health.status, 'a probe meanwhile').to.equal(200);
@@ -75,7 +75,7 @@ function watchOthers(service: Service): { stop(): Promise<{ answers: number; slo
 
   return {
     async stop() {
-      isOver = true;
+      stopping.abort();
       await watching;
       return { answers, slowestMs };
     },
