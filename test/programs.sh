@@ -1,13 +1,17 @@
 #!/usr/bin/env bash
 # Brings the programs that the end-to-end suites run (npm's `pretest`). As root on a Debian-like machine it installs what is
 # missing; elsewhere it says which suites will be skipped for want of which program. With CI=true a missing program is an error.
+#
+#   test/programs.sh [suites]    only the programs of these suites (test/long), none of which may be missing
 set -euo pipefail
+
+suites_wanted=${1:-}
 
 # program:Debian package:the suites that need it. Without a package: Debian's is too old.
 wanted=(
   'prometheus:prometheus:test/e2e'
-  'promtool:prometheus:test/e2e test/prometheus.test.ts test/grafana-promql.test.ts'
-  'amtool:prometheus-alertmanager:test/prometheus.test.ts'
+  'promtool:prometheus:test/e2e test/prometheus test/grafana/promql.test.ts'
+  'amtool:prometheus-alertmanager:test/prometheus test/k8s/readme.test.ts'
   'prometheus-alertmanager:prometheus-alertmanager:test/e2e/alerting.test.ts'
   'openssl:openssl:test/main.test.ts'
   'ansible-playbook:ansible-core:test/reporter and test/e2e/ansible.test.ts'
@@ -19,7 +23,7 @@ wanted=(
   'ps:procps:test/e2e/ansible.test.ts'
   'buildah:buildah:test/e2e/image.test.ts'
   'debootstrap:debootstrap:test/e2e/image.test.ts'
-  'kubectl::test/k8s*.test.ts'
+  'kubectl::test/k8s'
 )
 
 advise() {
@@ -32,6 +36,7 @@ advise() {
 missing=() packages=()
 for entry in "${wanted[@]}"; do
   IFS=: read -r program package suites <<<"$entry"
+  [[ $suites == *"$suites_wanted"* ]] || continue
   command -v "$program" >/dev/null && continue
   missing+=("$entry")
   [ -z "$package" ] || packages+=("$package")
@@ -50,6 +55,10 @@ fi
 for entry in "${missing[@]}"; do
   IFS=: read -r program package suites <<<"$entry"
   command -v "$program" >/dev/null && continue
+  if [ -n "$suites_wanted" ]; then
+    echo "Not found: $program, and $suites_wanted cannot do without it. $(advise "$program" "$package")" >&2
+    exit 1
+  fi
   echo "Not found: $program. Skipped for want of it: $suites. $(advise "$program" "$package")" >&2
   [ "${CI:-}" != true ] || exit 1
 done

@@ -19,19 +19,20 @@ import {
   loadAll,
   expectUsage,
 } from './fixtures.ts';
+import { runs } from './property-runs.ts';
 
 const MINUTE = 60_000;
 const STALE_AFTER_MS = 10 * MINUTE;
 
 describe('properties', function () {
-  this.timeout(240_000);
+  this.timeout(runs(240_000));
 
   describe('any sequence of reports and removals, however batched', () => {
     const folder = makeFolder();
     const clock = createClock();
     let store: Store;
     let fleet: Fleet;
-    let runs = 0;
+    let run = 0;
 
     before(open);
     after(async () => {
@@ -88,8 +89,8 @@ describe('properties', function () {
     it('leaves fleet, database and history as a simple model has them, after a restart too', async () => {
       await fc.assert(
         fc.asyncProperty(fc.array(batch, { maxLength: 12 }), async (batches) => {
-          runs += 1;
-          const repo = `run-${runs}`;
+          run += 1;
+          const repo = `run-${run}`;
           const model = createModel(repo);
           for (const { passedMs, actions } of batches) {
             clock.advance(passedMs);
@@ -128,7 +129,7 @@ describe('properties', function () {
           await open();
           await expectAgreement(repo, model);
         }),
-        { numRuns: 20 },
+        { numRuns: runs(20) },
       );
     });
 
@@ -165,7 +166,7 @@ describe('properties', function () {
 
   describe('over HTTP', () => {
     let service: Service;
-    let runs = 0;
+    let run = 0;
     before(async () => {
       service = await startService({ maxBodyBytes: 65_536, maxSources: 10_000_000 });
     });
@@ -178,8 +179,8 @@ describe('properties', function () {
     it('any file name comes back as it was, from the list, the detail and the metrics', async () => {
       await fc.assert(
         fc.asyncProperty(name, fc.string({ unit: 'binary', maxLength: 200 }), async (file, diff) => {
-          runs += 1;
-          const repo = `names-${runs}`;
+          run += 1;
+          const repo = `names-${run}`;
           const files = [{ name: file, diff: diff.toWellFormed() }];
           for (const server of ['a', 'b']) {
             const answer = await service.post(reportBody({ repo, server, drift_count: 1, files }));
@@ -196,7 +197,7 @@ describe('properties', function () {
             .find((text) => text.startsWith(`gitops_file_drifted_servers{repo="${repo}",`));
           expect(labelsOf(line ?? '')).to.deep.equal({ repo, file });
         }),
-        { numRuns: 30 },
+        { numRuns: runs(30) },
       );
     });
 
@@ -211,7 +212,7 @@ describe('properties', function () {
         fc.asyncProperty(bodies, async (body) => {
           await expectRefused(await send(body));
         }),
-        { numRuns: 300 },
+        { numRuns: runs(300) },
       );
     });
 
@@ -230,7 +231,7 @@ describe('properties', function () {
         fc.asyncProperty(encodings, fc.uint8Array({ maxLength: 100 }), async (encoding, bytes) => {
           await expectRefused(await send(Buffer.from(bytes), { 'Content-Encoding': encoding }));
         }),
-        { numRuns: 200 },
+        { numRuns: runs(200) },
       );
     });
 
@@ -277,7 +278,7 @@ describe('properties', function () {
           if (isValid) expect(answer.status, await answer.text()).to.be.oneOf([200, 201]);
           else await expectRefused(answer);
         }),
-        { numRuns: 200, examples: [[{ toString: JSON.parse('{"__proto__":{}}') as unknown }]] },
+        { numRuns: runs(200), examples: [[{ toString: JSON.parse('{"__proto__":{}}') as unknown }]] },
       );
     });
 
@@ -318,7 +319,7 @@ describe('properties', function () {
           const answer = await service.request(to, { method: by });
           expect(answer.status, `${by} ${to}: ${await answer.text()}`).to.be.below(500);
         }),
-        { numRuns: 300 },
+        { numRuns: runs(300) },
       );
     });
 
@@ -349,7 +350,7 @@ describe('properties', function () {
         expect(labels).not.to.include('\n');
         expect(labelsOf(labels)).to.deep.equal({ repo, file });
       }),
-      { numRuns: 300 },
+      { numRuns: runs(300) },
     );
   });
 });

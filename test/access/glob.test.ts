@@ -1,6 +1,7 @@
 import { expect } from 'chai';
 import * as fc from 'fast-check';
 import { matchesGlob } from '../../src/access/glob.ts';
+import { runs } from '../property-runs.ts';
 
 describe('glob', () => {
   it('says of short names what a regular expression says', () => {
@@ -11,7 +12,7 @@ describe('glob', () => {
         const pattern = new RegExp(`^${wanted.replaceAll('*', '.*')}$`);
         expect(matchesGlob(wanted, given)).to.equal(pattern.test(given));
       }),
-      { numRuns: 5000 },
+      { numRuns: runs(5000) },
     );
   });
 

@@ -4,6 +4,7 @@ import { type Interval, stateChanges } from '../../src/core/history.ts';
 import { toIso } from '../../src/core/timestamp.ts';
 import type { Verdict } from '../../src/core/ledger.ts';
 import { type Clock, NOW, type Service, createClock, makeFolder, reportOf, startService } from '../fixtures.ts';
+import { runs } from '../property-runs.ts';
 
 describe('stateChanges', () => {
   type Parts = { lived?: Interval; drifts?: readonly Interval[]; lapses?: readonly Interval[] };
@@ -189,9 +190,9 @@ describe('history', () => {
           await world.end();
         }
       }),
-      { numRuns: 30 },
+      { numRuns: runs(30) },
     );
-  }).timeout(300_000);
+  }).timeout(runs(300_000));
 });
 
 /** The service, and what it was seen to say. */

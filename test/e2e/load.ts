@@ -8,6 +8,8 @@ export type Load = {
   acknowledged(count: number): Promise<void>;
   /** Ends by itself when the service is gone; resolves when no report is under way. */
   stop(): Promise<void>;
+  /** Numbers of reports. */
+  figures(): { readonly acknowledged: number; readonly unanswered: number };
   /**
    * Every source must stand at the last report that was acknowledged, or at a later one whose answer never came.
    * @param rows what `/status.json` shows
@@ -27,6 +29,7 @@ export function startLoad(
   known: Map<string, Sequence> = new Map(),
 ): Load & { readonly account: Map<string, Sequence> } {
   let total = 0;
+  let unanswered = 0;
   const stopping = new AbortController();
   const workers = Array.from({ length: connections }, (_, worker) => run(worker));
 
@@ -58,7 +61,10 @@ export function startLoad(
       return true;
     } catch (error) {
       // the service is gone, in the middle of the exchange or before
-      if (error instanceof TypeError) return false;
+      if (error instanceof TypeError) {
+        unanswered += 1;
+        return false;
+      }
       throw error;
     }
   }
@@ -74,6 +80,7 @@ export function startLoad(
       stopping.abort();
       await Promise.all(workers);
     },
+    figures: () => ({ acknowledged: total, unanswered }),
     expectKept(rows) {
       const byServer = new Map(rows.map((row) => [row.server as string, row]));
       for (const [server, { sent, acknowledged }] of known) {
