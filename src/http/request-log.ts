@@ -93,11 +93,11 @@ function showFilter(value: string | string[] | undefined): string | string[] | u
 }
 
 /**
- * Names and paths are what clients make them. A password in a URL (`user:secret@host`), and a query whose `?` was encoded by mistake,
- * stay out of the log.
+ * Names and paths are what clients make them. A password in a URL (`user:secret@host`), and a query or fragment that was encoded by
+ * mistake, stay out of the log.
  */
 function hideSecrets(text: string): string {
-  const parts = text.replace(/([?;=]|%3f|%3b|%3d).*$/is, '$1***').split(/(\/|%2f| )/i);
+  const parts = text.replace(/([?#;=]|%3f|%23|%3b|%3d).*$/is, '$1***').split(/(\/|%2f| )/i);
   return parts.map(hidePassword).join('');
 }
 

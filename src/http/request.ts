@@ -48,7 +48,7 @@ export function createRequestMiddleware({ metrics, log, newRequestId, isStopping
 }
 
 /**
- * What Koa calls for errors that no middleware can catch, such as those of a body that fails before its first byte. Koa's own answer
+ * What Koa calls for errors that no middleware has caught: of a body that breaks off, or of the middleware above itself. Koa's own answer
  * would be text, without any of the headers.
  */
 export function answerFailure(ctx: Context, error: Error | null | undefined): void {

@@ -3,7 +3,8 @@ import type { Context, Middleware, Next } from 'koa';
 import { Refusal } from '../core/refusal.ts';
 import { shorten } from './target.ts';
 
-type Routes = Router['stack'];
+/** A route as it would be with other letters. */
+type LooseRoute = { readonly pattern: RegExp; readonly path: string };
 
 const SOURCE_PATH = '/api/status/{repo}/{server}';
 /** The path of a source with a slash too many: a client or a proxy has decoded a `%2F`. */
@@ -14,8 +15,12 @@ const TOO_MANY_PARTS = /^\/api\/status(\/[^/]+){3,}$/;
  * `OPTIONS *`, which asks about the server as a whole.
  * @throws {Refusal} `not_found`, `method_not_allowed`
  */
-export function createUnroutedMiddleware(routes: Routes): Middleware {
+export function createUnroutedMiddleware(routes: Router['stack']): Middleware {
   const methods = [...new Set(routes.flatMap((route) => route.methods))].join(', ');
+  const looseRoutes = routes.map(({ regexp, path }) => ({
+    pattern: new RegExp(regexp.source, 'i'),
+    path: String(path).replace(/:(\w+)/g, '{$1}'),
+  }));
   return async (ctx: Context, next: Next) => {
     if (ctx.method === 'OPTIONS' && ctx.originalUrl === '*') {
       ctx.status = 200;
@@ -25,7 +30,7 @@ export function createUnroutedMiddleware(routes: Routes): Middleware {
     }
     await next();
     if (ctx.status >= 400 && ctx.body === undefined)
-      throw ctx.status === 405 ? wrongMethod(ctx) : notFound(ctx, routes);
+      throw ctx.status === 405 ? wrongMethod(ctx) : notFound(ctx, looseRoutes);
   };
 }
 
@@ -34,12 +39,12 @@ function wrongMethod(ctx: Context): Refusal {
   return new Refusal('method_not_allowed', `${shorten(ctx.path)} takes ${allowed}, not ${ctx.method}`);
 }
 
-function notFound(ctx: Context, routes: Routes): Refusal {
+function notFound(ctx: Context, routes: readonly LooseRoute[]): Refusal {
   const hint = hintFor(ctx.path, routes) ?? 'See /openapi.json for what there is';
   return new Refusal('not_found', `There is nothing at ${shorten(ctx.path)}. ${hint}`);
 }
 
-function hintFor(path: string, routes: Routes): string | undefined {
+function hintFor(path: string, routes: readonly LooseRoute[]): string | undefined {
   const trimmed = path.replace(/\/$/, '');
   const meant = routeLike(trimmed, routes) ?? routeLike(decode(trimmed), routes);
   if (meant !== undefined) return `Paths are exact: did you mean ${meant}?`;
@@ -50,10 +55,8 @@ function hintFor(path: string, routes: Routes): string | undefined {
   );
 }
 
-/** The path of the route that this one would be in other letters. */
-function routeLike(path: string, routes: Routes): string | undefined {
-  const route = routes.find(({ regexp }) => new RegExp(regexp.source, 'i').test(path));
-  return route && String(route.path).replace(/:(\w+)/g, '{$1}');
+function routeLike(path: string, routes: readonly LooseRoute[]): string | undefined {
+  return routes.find(({ pattern }) => pattern.test(path))?.path;
 }
 
 function decode(path: string): string {
