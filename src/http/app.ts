@@ -1,6 +1,6 @@
 import { METHODS } from 'node:http';
 import { Router } from '@koa/router';
-import Koa from 'koa';
+import Koa, { type Context } from 'koa';
 import type { Logger } from 'pino';
 import type { Fleet } from '../fleet/fleet.ts';
 import type { Store } from '../store/store.ts';
@@ -8,7 +8,7 @@ import type { RequireScope } from './authorization.ts';
 import { createFleetEtag } from './etag.ts';
 import type { EventStream } from './event-stream.ts';
 import type { Metrics } from './metrics.ts';
-import { createRequestMiddleware } from './request.ts';
+import { answerFailure, createRequestMiddleware } from './request.ts';
 import { createEventsRoute } from './routes/events.ts';
 import { createHealthRoutes } from './routes/health.ts';
 import { createHistoryRoutes } from './routes/history.ts';
@@ -18,6 +18,7 @@ import { createRemovalRoutes } from './routes/removals.ts';
 import { createReportRoutes } from './routes/reports.ts';
 import { createSourceDetailRoute } from './routes/source-detail.ts';
 import { createSourceRoutes } from './routes/sources.ts';
+import { createUnroutedMiddleware } from './unrouted.ts';
 
 export type AppOptions = {
   readonly fleet: Fleet;
@@ -45,12 +46,19 @@ const READER_LEFT = new Set<string | undefined>(['ERR_STREAM_PREMATURE_CLOSE', '
 export function createApp(options: AppOptions): Koa {
   const app = new Koa();
   const router = createRoutes(options);
+  Object.assign(app.context, {
+    onerror(this: Context, error?: Error | null) {
+      answerFailure(this, error);
+    },
+  });
   app.use(createRequestMiddleware(options));
+  app.use(createUnroutedMiddleware(router.stack));
   app.use(router.routes());
   app.use(router.allowedMethods());
-  // what goes wrong after the answer has begun; a reader that leaves early is no error
-  app.on('error', (error: NodeJS.ErrnoException) => {
-    if (!READER_LEFT.has(error.code)) options.log.error({ err: error }, 'response failed');
+  // what goes wrong outside of the middleware, such as in a body; a reader that leaves early is no error
+  app.on('error', (error: NodeJS.ErrnoException, ctx: Context) => {
+    const requestId = ctx.response.get('X-Request-Id');
+    if (!READER_LEFT.has(error.code)) options.log.error({ err: error, request_id: requestId }, 'response failed');
   });
   return app;
 }
@@ -63,14 +71,17 @@ function createRoutes(options: AppOptions): Router {
   const { attributeRefusal, requireJson, parseBody, postReport } = createReportRoutes(options);
   const sources = createSourceRoutes(fleet, etagAt, now);
   const history = createHistoryRoutes(fleet, store, etagAt, now, options.historyRetentionMs);
-  const removals = createRemovalRoutes(fleet, now);
+  const removals = createRemovalRoutes(fleet, now, options.log);
   const health = createHealthRoutes(fleet, isStopping);
+  const getSource = createSourceDetailRoute(store, bootId, now);
   // all methods, so that one that nobody has here is a 405, or a 404 where there is no route
-  const router = new Router({ methods: [...METHODS] });
+  // exact paths, so that a proxy's rule for one of them cannot be walked around
+  const router = new Router({ methods: [...METHODS], sensitive: true, strict: true });
 
   router.post('/api/status', attributeRefusal, may('report'), requireJson, parseBody, postReport);
+  router.get('/api/status', may('read'), getSource);
   router.delete('/api/status', may('delete'), removals.deleteMatching);
-  router.get('/api/status/:repo/:server', may('read'), createSourceDetailRoute(store, bootId, now));
+  router.get('/api/status/:repo/:server', may('read'), getSource);
   router.delete('/api/status/:repo/:server', may('delete'), removals.deleteOne);
   router.get('/status.json', may('read'), sources.getSources);
   router.get('/files.json', may('read'), sources.getFiles);

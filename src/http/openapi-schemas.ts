@@ -1,3 +1,4 @@
+import { REFUSAL_REASONS } from '../core/refusal.ts';
 import { reportSchema } from '../core/report-schema.ts';
 
 export const string = { type: 'string' };
@@ -150,11 +151,16 @@ export const schemas = {
   Problem: {
     type: 'object',
     description: 'RFC 9457.',
-    required: ['type', 'title', 'status', 'detail', 'request_id'],
+    required: ['type', 'title', 'status', 'reason', 'detail', 'request_id'],
     properties: {
       type: string,
       title: string,
       status: { type: 'integer' },
+      reason: {
+        type: 'string',
+        enum: REFUSAL_REASONS,
+        description: 'For programs: title and detail may be put into other words one day.',
+      },
       detail: string,
       request_id: string,
       errors: {

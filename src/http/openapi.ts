@@ -45,6 +45,17 @@ const pathParameters = ['repo', 'server'].map((name) => ({
   description: 'Percent-encoded: acme%2Fweb.',
   schema: string,
 }));
+const queryParameters = [
+  ['repo', 'acme/web'],
+  ['server', 'web-1'],
+].map(([name, example]) => ({
+  name,
+  in: 'query',
+  required: true,
+  description: 'A name, no filter: once, and without lists or *.',
+  schema: string,
+  example,
+}));
 
 const exampleReport = {
   repo: 'rsyslog',
@@ -166,6 +177,17 @@ const paths = {
         422: problem('JSON, but rules are broken: each is in errors.'),
         429: problem('A new source beyond MAX_SOURCES; known ones go on.'),
         503: unavailable,
+      },
+    }),
+    get: guarded('read', {
+      summary: 'One source in full, named by the query',
+      description: 'As /api/status/{repo}/{server}, for clients behind a proxy that decodes %2F in paths.',
+      parameters: queryParameters,
+      responses: {
+        200: json('The source.', ref('SourceDetail'), exampleDetail),
+        304: notModified,
+        400: problem('Not one repo and one server: missing, repeated, a list or a pattern.'),
+        404: problem('Unknown source.'),
       },
     }),
     delete: guarded('delete', {

@@ -56,13 +56,14 @@ export function headersOf(refusal: Refusal): Readonly<Record<string, string>> {
   return PROBLEMS[refusal.reason].headers ?? {};
 }
 
-/** The RFC 9457 body. Its type is always `about:blank`: status and title say which kind it is. */
+/** The RFC 9457 body. Its type is always `about:blank`: `reason` says which kind it is. */
 export function renderProblem(refusal: Refusal, requestId: string): string {
   const { status, title } = PROBLEMS[refusal.reason];
   const body = JSON.stringify({
     type: 'about:blank',
     title,
     status,
+    reason: refusal.reason,
     detail: refusal.message,
     request_id: requestId,
     errors: refusal.errors,

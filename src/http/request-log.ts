@@ -3,6 +3,7 @@ import type { Logger } from 'pino';
 import type { Refusal } from '../core/refusal.ts';
 import { tokenOf } from './authorization.ts';
 import { statusOf } from './problem.ts';
+import { shorten } from './target.ts';
 
 /** One request that has been answered. */
 export type Answered = {
@@ -14,7 +15,19 @@ export type Answered = {
   readonly ms: number;
 };
 
+/** What a deletion has done. */
+export type Deletion = {
+  /** As the client gave them. */
+  readonly filters: Readonly<Record<string, string | string[] | undefined>>;
+  readonly removed: readonly { readonly repo: string; readonly server: string }[];
+  /** How many could not be removed; of some, that may be known too late. */
+  readonly failed: number;
+};
+
 const MAX_POINTERS = 5;
+/** Further names of sources, and further values of a filter, are left out. */
+const MAX_NAMES = 100;
+const MAX_FILTER_CHARS = 1000;
 
 /** The line of a report: which source, what became of it, but nothing else of its content. */
 export function logReport(log: Logger, { ctx, refusal, requestId, ms }: Answered): void {
@@ -42,7 +55,7 @@ export function logReport(log: Logger, { ctx, refusal, requestId, ms }: Answered
 export function logRequest(log: Logger, { ctx, refusal, requestId, ms }: Answered): void {
   const line = {
     method: ctx.method,
-    path: ctx.path,
+    path: shorten(hideSecrets(ctx.path)),
     status: ctx.status,
     ms: round(ms),
     token: tokenOf(ctx)?.name,
@@ -54,6 +67,45 @@ export function logRequest(log: Logger, { ctx, refusal, requestId, ms }: Answere
     log.warn({ ...line, reason: refusal.reason, ...addressOf(ctx, refusal) }, 'request');
   else if (ctx.method === 'DELETE') log.info(line, 'request');
   else log.debug(line, 'request');
+}
+
+/** Who has deleted what: one line for each deletion, the ones of nothing and the ones that broke off too. */
+export function logDeletion(log: Logger, ctx: Context, { filters, removed, failed }: Deletion): void {
+  const token = tokenOf(ctx)?.name;
+  log.info(
+    {
+      ...(token === undefined ? { client_address: ctx.ip } : { token }),
+      filters: Object.fromEntries(Object.entries(filters).map(([name, value]) => [name, showFilter(value)])),
+      deleted: removed.length,
+      sources: removed.slice(0, MAX_NAMES).map(({ repo, server }) => hideSecrets(`${repo} ${server}`)),
+      failed: failed === 0 ? undefined : failed,
+      request_id: ctx.response.get('X-Request-Id'),
+    },
+    'deleted sources',
+  );
+}
+
+function showFilter(value: string | string[] | undefined): string | string[] | undefined {
+  if (value === undefined) return undefined;
+  if (Array.isArray(value))
+    return value.slice(0, MAX_NAMES).map((text) => shorten(hideSecrets(text), MAX_FILTER_CHARS));
+  return shorten(hideSecrets(value), MAX_FILTER_CHARS);
+}
+
+/**
+ * Names and paths are what clients make them. A password in a URL (`user:secret@host`), and a query or fragment that was encoded by
+ * mistake, stay out of the log.
+ */
+function hideSecrets(text: string): string {
+  const parts = text.replace(/([?#;=]|%3f|%23|%3b|%3d).*$/is, '$1***').split(/(\/|%2f| )/i);
+  return parts.map(hidePassword).join('');
+}
+
+/** By hand, because a regular expression for it would take time for the square of the length. */
+function hidePassword(part: string): string {
+  const start = part.search(/:|%3a/i);
+  const end = Math.max(part.lastIndexOf('@'), part.lastIndexOf('%40'));
+  return start === -1 || start > end ? part : `${part.slice(0, start)}:***${part.slice(end)}`;
 }
 
 /** Where rules are broken, not what broke them: values of the body stay out of the log. */

@@ -6,6 +6,7 @@ import { StoreError } from '../store/store.ts';
 import type { Metrics } from './metrics.ts';
 import { headersOf, renderProblem, statusOf } from './problem.ts';
 import { logReport, logRequest } from './request-log.ts';
+import { checkTarget, normalizeTarget } from './target.ts';
 
 export type RequestOptions = {
   readonly metrics: Metrics;
@@ -22,7 +23,8 @@ export function createRequestMiddleware({ metrics, log, newRequestId, isStopping
   return async function handleRequest(ctx: Context, next: Next): Promise<void> {
     const startedAt = performance.now();
     const requestId = requestIdOf(ctx) ?? newRequestId();
-    ctx.set('X-Request-Id', requestId);
+    ctx.set({ 'X-Request-Id': requestId, 'X-Content-Type-Options': 'nosniff' });
+    ctx.req.url = normalizeTarget(ctx.originalUrl);
     const refusal = await attempt(ctx, next);
     if (refusal !== undefined) sendProblem(ctx, refusal, requestId);
     // asked when the answer begins: the signal may have come while the request was under way
@@ -45,6 +47,19 @@ export function createRequestMiddleware({ metrics, log, newRequestId, isStopping
   };
 }
 
+/**
+ * What Koa calls for errors that no middleware has caught: of a body that breaks off, or of the middleware above itself. Koa's own answer
+ * would be text, without any of the headers.
+ */
+export function answerFailure(ctx: Context, error: Error | null | undefined): void {
+  // called for every response that ends
+  if (error === null || error === undefined) return;
+  ctx.app.emit('error', error, ctx);
+  if (ctx.headerSent || !ctx.writable) return;
+  sendProblem(ctx, toRefusal(error), ctx.response.get('X-Request-Id'));
+  ctx.res.end(ctx.body);
+}
+
 /** The client's own id, where it can stand in a header and a log. */
 function requestIdOf(ctx: Context): string | undefined {
   const sent = ctx.get('X-Request-Id');
@@ -54,8 +69,9 @@ function requestIdOf(ctx: Context): string | undefined {
 /** Runs the route. Returns why it was refused; undefined: it was served. */
 async function attempt(ctx: Context, next: Next): Promise<Refusal | undefined> {
   try {
+    checkTarget(ctx.originalUrl);
     await next();
-    return ctx.status >= 400 && ctx.body === undefined ? noRoute(ctx) : undefined;
+    return undefined;
   } catch (error) {
     return toRefusal(error);
   }
@@ -90,14 +106,6 @@ function toRefusal(error: unknown): Refusal {
 /** As zlib names its own and Brotli's. */
 function isDecompressionError(error: unknown): boolean {
   return /^(Z_|ERR__ERROR_)/.test((error as NodeJS.ErrnoException).code ?? '');
-}
-
-/** For a status that nobody gave a body: there is no route, or none for this method. */
-function noRoute(ctx: Context): Refusal {
-  if (ctx.status === 405) {
-    return new Refusal('method_not_allowed', `${ctx.path} takes ${ctx.response.get('Allow')}, not ${ctx.method}`);
-  }
-  return new Refusal('not_found', `There is nothing at ${ctx.path}. See /openapi.json for what there is`);
 }
 
 /** The route's pattern, never the path: paths are without number. */

@@ -21,16 +21,7 @@ describe('over HTTP, the service', () => {
   }
 
   describe('has a problem for', () => {
-    const unknown = [
-      '/',
-      '/nope',
-      '/api',
-      '/api/status/a',
-      '/api/status/a/b/c',
-      '//status.json',
-      '/%',
-      '/status.json/x',
-    ];
+    const unknown = ['/', '/nope', '/api', '/api/status/a', '/api/status/a/b/c', '/%', '/status.json/x'];
     for (const path of unknown) {
       it(`an unknown path: ${path} is 404`, async () => {
         expectProblem(await send('GET', path), 404);
@@ -44,9 +35,8 @@ describe('over HTTP, the service', () => {
     }
 
     const wrong: readonly (readonly [method: string, path: string, allowed: string[]])[] = [
-      ['GET', '/api/status', ['POST', 'DELETE']],
-      ['HEAD', '/api/status', ['POST', 'DELETE']],
-      ['PUT', '/api/status', ['POST', 'DELETE']],
+      ['PUT', '/api/status', ['GET', 'HEAD', 'POST', 'DELETE']],
+      ['PATCH', '/api/status?repo=a', ['GET', 'HEAD', 'POST', 'DELETE']],
       ['POST', '/status.json', ['GET', 'HEAD']],
       ['DELETE', '/metrics', ['GET', 'HEAD']],
       ['PATCH', '/api/status/a/b', ['GET', 'HEAD', 'DELETE']],
@@ -64,7 +54,7 @@ describe('over HTTP, the service', () => {
 
   it('tells by OPTIONS what a route takes', async () => {
     for (const [path, allowed] of [
-      ['/api/status', ['POST', 'DELETE']],
+      ['/api/status', ['GET', 'HEAD', 'POST', 'DELETE']],
       ['/api/status/a/b', ['GET', 'HEAD', 'DELETE']],
       ['/status.json', ['GET', 'HEAD']],
     ] as const) {

@@ -17,6 +17,7 @@ const READS = [
   '/history.json',
   '/drifts.json',
   '/api/status/rsyslog/rsyslog-lab',
+  '/api/status?repo=rsyslog&server=rsyslog-lab',
   '/metrics',
 ];
 const DELETES = ['/api/status/rsyslog/rsyslog-lab', '/api/status?repo=rsyslog'];
@@ -80,6 +81,8 @@ describe('with access control, the service', () => {
 
     it('says of nothing whether it is there', async () => {
       await expectRefusal(await send('GET', '/api/status/some/other'), 401);
+      await expectRefusal(await send('GET', '/api/status?repo=some&server=other'), 401);
+      await expectRefusal(await send('GET', '/api/status?repo=some'), 401);
       await expectRefusal(await send('DELETE', '/api/status/some/other'), 401);
     });
 

@@ -4,6 +4,7 @@ import { text } from 'node:stream/consumers';
 import type { AnySchema } from 'ajv';
 import { Ajv2020 } from 'ajv/dist/2020.js';
 import { expect } from 'chai';
+import { REFUSAL_REASONS } from '../../src/core/refusal.ts';
 import { parseTimestamp } from '../../src/core/timestamp.ts';
 import { renderOpenApi } from '../../src/http/openapi.ts';
 import { parseReport } from '../../src/core/report.ts';
@@ -28,6 +29,7 @@ type Parameter = {
   readonly in: string;
   readonly required?: boolean;
   readonly schema: AnySchema;
+  readonly example?: unknown;
 };
 type Operation = {
   readonly summary?: string;
@@ -134,6 +136,9 @@ describe('openapi', () => {
           examples += 1;
           expectValid(media.schema, media.example, name);
         }
+        for (const { schema, example } of operation.parameters ?? []) {
+          if (example !== undefined) expectValid(schema, example, name);
+        }
       }
       expect(examples).to.be.above(4);
     });
@@ -146,6 +151,15 @@ describe('openapi', () => {
         const byMethod = { GET: 'read', POST: 'report', DELETE: 'delete' }[(name as string).split(' ')[0] as string];
         expect(scope, name).to.equal(isOpen ? undefined : byMethod);
       }
+    });
+
+    it('names the reasons of problems, the ones that metrics count', () => {
+      const problem = document.components.schemas.Problem as {
+        required: readonly string[];
+        properties: { reason: { enum: readonly string[] } };
+      };
+      expect(problem.required).to.include('reason');
+      expect(problem.properties.reason.enum).to.have.members([...REFUSAL_REASONS]);
     });
 
     it('shows the schema that validates, and an example that it takes', () => {
@@ -205,7 +219,8 @@ describe('openapi', () => {
       const headers = { 'If-None-Match': first.headers.get('ETag') ?? '' };
       const [message] = (await once(get(`${service.url}${path}`, { headers }), 'response')) as [IncomingMessage];
       const body = await text(message);
-      return new Response(body === '' ? null : body, { status: message.statusCode ?? 0 });
+      const kept = { 'X-Content-Type-Options': String(message.headers['x-content-type-options']) };
+      return new Response(body === '' ? null : body, { status: message.statusCode ?? 0, headers: kept });
     };
     // a stream that does not end: its beginning
     const events = async (): Promise<Response> => {
@@ -221,6 +236,7 @@ describe('openapi', () => {
     };
 
     const DETAIL = '/api/status/{repo}/{server}';
+    const BY_QUERY = '/api/status?repo=rsyslog&server=rsyslog-lab';
     type Row = readonly [status: number, operation: string, what: string, request: () => Promise<Response>];
     /** In this order: what a row leaves behind is there for the next. */
     const rows: readonly Row[] = [
@@ -251,6 +267,10 @@ describe('openapi', () => {
       [200, `GET ${DETAIL}`, 'in sync', send('GET', '/api/status/rsyslog/s3')],
       [304, `GET ${DETAIL}`, 'unchanged', again('/api/status/rsyslog/rsyslog-lab')],
       [404, `GET ${DETAIL}`, 'unknown', send('GET', '/api/status/rsyslog/none')],
+      [200, 'GET /api/status', 'a known one', send('GET', BY_QUERY)],
+      [304, 'GET /api/status', 'unchanged', again(BY_QUERY)],
+      [400, 'GET /api/status', 'no server', send('GET', '/api/status?repo=rsyslog')],
+      [404, 'GET /api/status', 'unknown', send('GET', '/api/status?repo=rsyslog&server=none')],
       [200, 'GET /files.json', 'with files', send('GET', '/files.json')],
       [304, 'GET /files.json', 'unchanged', again('/files.json')],
       [200, 'GET /summary.json', 'with sources', send('GET', '/summary.json')],
@@ -313,6 +333,7 @@ describe('openapi', () => {
         const response = await request();
         const sent = await response.text();
         expect(response.status, sent).to.equal(status);
+        expect(response.headers.get('X-Content-Type-Options')).to.equal('nosniff');
         seen.add(`${name} ${status}`);
 
         const described = operations.find((operation) => operation.name === name)?.operation.responses[status];

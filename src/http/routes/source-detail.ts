@@ -1,13 +1,18 @@
+import type { ParsedUrlQuery } from 'node:querystring';
 import type { Context } from 'koa';
+import type { SourceName } from '../../access/authorize.ts';
 import { Refusal } from '../../core/refusal.ts';
+import { MAX_KEY_LENGTH } from '../../core/report-schema.ts';
+import { sourceOf } from '../../core/report.ts';
 import type { Store } from '../../store/store.ts';
 import { beginRead, sendShared, toSharedBody } from '../response.ts';
 import { toDetail } from '../source-json.ts';
+import { shorten } from '../target.ts';
 
 const MAX_DRIFTS = 50;
 
 /**
- * `GET /api/status/{repo}/{server}`: one source in full.
+ * `GET /api/status/{repo}/{server}` and `GET /api/status?repo=…&server=…`: one source in full.
  * @param bootId what ETags begin with
  * @param now milliseconds since the epoch
  */
@@ -29,12 +34,25 @@ export function createSourceDetailRoute(
   };
 }
 
-/** What the path names. */
-export function sourceParams(ctx: Context): { readonly repo: string; readonly server: string } {
-  const { repo = '', server = '' } = ctx.params as Record<string, string>;
+/**
+ * The source that the path names; without one in the path, the query.
+ * @throws {Refusal} `unknown_source` for names that are too long for any source; `bad_query`
+ */
+export function sourceParams(ctx: Context): SourceName {
+  const { repo, server } = ctx.params as Record<string, string | undefined>;
+  if (repo === undefined || server === undefined) return sourceOfQuery(ctx.query);
+  if (repo.length > MAX_KEY_LENGTH || server.length > MAX_KEY_LENGTH) throw unknownSource(repo, server);
   return { repo, server };
 }
 
 export function unknownSource(repo: string, server: string): Refusal {
-  return new Refusal('unknown_source', `No report of server ${server} for repo ${repo} is known`);
+  return new Refusal('unknown_source', `No report of server ${shorten(server)} for repo ${shorten(repo)} is known`);
+}
+
+/** What would be a filter elsewhere (a list, `*`, nothing) is refused: it would not name one source. */
+function sourceOfQuery(query: ParsedUrlQuery): SourceName {
+  const source = sourceOf(query);
+  if (source === undefined)
+    throw new Refusal('bad_query', 'Name one source: repo=NAME&server=NAME, each once, no list and no *');
+  return source;
 }
