@@ -1,5 +1,6 @@
 const ISO_8601 =
   /^(\d{4})-(\d\d)-(\d\d)[Tt ](\d\d):(\d\d)(?::(\d\d)(?:[.,](\d{1,9})\d*)?)?(?:[Zz]|([+-])(\d\d)(?::?(\d\d))?)$/;
+const ZONE = /(?:[Zz]|[+-]\d\d(?::?\d\d)?)$/;
 const DAYS_IN_MONTH = [31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31];
 
 /**
@@ -20,6 +21,25 @@ export function parseTimestamp(text: string): number {
   // Date.UTC takes the years 0 to 99 for 1900 to 1999
   if (y < 100) return Number.NaN;
   return Date.UTC(y, mo - 1, d, h, mi, s, ms) - zoneMs;
+}
+
+/**
+ * The text as RFC 3339 has it, with the zone that it came with: a blank becomes `T`, missing seconds `:00`, `+0200` and `+02` become `+02:00`.
+ * @param text that {@link parseTimestamp} can read
+ */
+export function completeTimestamp(text: string): string {
+  const [, year, month, day, hour, minute, second, , sign, zoneHour, zoneMinute] = ISO_8601.exec(text) ?? [];
+  if (year === undefined) return text;
+  // digits beyond the ninth are kept, as all else that was sent
+  const fraction = /[.,](\d+)/.exec(text)?.[1];
+  const date = `${year}-${month}-${day}${text[10] === 't' ? 't' : 'T'}${hour}:${minute}:${second ?? '00'}`;
+  const zone = sign === undefined ? text.at(-1) : `${sign}${zoneHour}:${zoneMinute ?? '00'}`;
+  return `${date}${fraction === undefined ? '' : `.${fraction}`}${zone}`;
+}
+
+/** Whether it is a date and time to which nothing but the zone is missing. */
+export function lacksZone(text: string): boolean {
+  return !ZONE.test(text) && !Number.isNaN(parseTimestamp(`${text}Z`));
 }
 
 /** Milliseconds since the epoch → `2026-04-21T10:32:15.000Z`. */

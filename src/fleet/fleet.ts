@@ -15,7 +15,7 @@ import { type WriteFailure, type WriteHealth, createWriteHealth } from './write-
 export type Fleet = {
   /**
    * Resolves when the report is on disk and every read shows it.
-   * @param bytes the size of its body, for the limit on what may wait
+   * @param bytes the size of its body: only so much goes into one commit
    * @param reporter the token that it came with, if it came with one
    * @throws {Refusal} `too_many_sources`, `too_many_drifts` or `too_much_text` when it would add something beyond a limit, of the
    *   service or of its token; `store_unavailable` when it could not be stored (it then does not appear, unless the disk answered too

@@ -12,8 +12,9 @@ export type Task<Work, Result> = {
 
 export type Queue<Work, Result> = {
   /**
-   * @param bytes counts towards the limit on what may wait
-   * @throws {Refusal} `store_unavailable` when too much waits already, when it has waited too long, or when the queue is draining
+   * Whoever adds bounds what waits: here it is taken.
+   * @param bytes the size of the work: a batch has only so much
+   * @throws {Refusal} `store_unavailable` when it has waited too long, or when the queue is draining
    */
   add(work: Work, key: string, bytes: number): Promise<Result>;
   readonly isDraining: boolean;
@@ -36,14 +37,14 @@ const MAX_BATCH = 1000;
 const MIN_TO_HALVE = 16;
 const FAST_MS = 4;
 const GATHER_MS = 2;
-const MAX_WAITING_BYTES = 64 * 1_048_576;
+/** A batch ends with the work that reaches this: it is copied to the thread that writes. */
+const MAX_BATCH_BYTES = 8 * 1_048_576;
 const WATCH_MS = 250;
 
 /** What has arrived while a batch was under way goes into the next, one task of a key at a time. */
 export function createQueue<Work, Result>(options: QueueOptions<Work, Result>): Queue<Work, Result> {
   const { timeoutMs, process, onTimeout } = options;
   let waiting: Waiting<Work, Result>[] = [];
-  let waitingBytes = 0;
   let underWay: readonly Waiting<Work, Result>[] = [];
   let loop: Promise<void> | undefined;
   let isDraining = false;
@@ -89,14 +90,15 @@ export function createQueue<Work, Result>(options: QueueOptions<Work, Result>): 
     const batch: Waiting<Work, Result>[] = [];
     const later: Waiting<Work, Result>[] = [];
     const keys = new Set<string>();
+    let bytes = 0;
     for (const task of waiting) {
-      if (batch.length >= size || keys.has(task.key)) {
+      if (batch.length >= size || bytes >= MAX_BATCH_BYTES || keys.has(task.key)) {
         later.push(task);
         continue;
       }
       keys.add(task.key);
       batch.push(task);
-      waitingBytes -= task.bytes;
+      bytes += task.bytes;
     }
     waiting = later;
     return batch;
@@ -112,7 +114,6 @@ export function createQueue<Work, Result>(options: QueueOptions<Work, Result>): 
     const error = new Error(`no answer from the store within ${timeoutMs / 1000} s`);
     waiting = waiting.filter((task) => !isNewlyLate(task));
     for (const task of late) {
-      waitingBytes -= task.bytes;
       task.reject(storeUnavailable('The store did not answer in time; the report was not stored', error));
     }
     for (const task of stuck) {
@@ -125,12 +126,8 @@ export function createQueue<Work, Result>(options: QueueOptions<Work, Result>): 
   return {
     add(wanted, key, bytes) {
       if (isDraining) return Promise.reject(storeUnavailable('The service is stopping'));
-      if (waitingBytes + bytes > MAX_WAITING_BYTES) {
-        return Promise.reject(storeUnavailable('Too many reports are waiting for the disk'));
-      }
       return new Promise((resolve, reject) => {
         waiting.push({ work: wanted, key, resolve, reject, bytes, since: performance.now(), isLate: false });
-        waitingBytes += bytes;
         loop ??= work();
       });
     },

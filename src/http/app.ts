@@ -68,7 +68,7 @@ function createRoutes(options: AppOptions): Router {
   const { fleet, store, metrics, events, now, bootId, isStopping } = options;
   const may = options.requireScope;
   const etagAt = createFleetEtag(fleet, bootId);
-  const { attributeRefusal, requireJson, parseBody, postReport } = createReportRoutes(options);
+  const { attributeRefusal, requireJson, readBody, postReport } = createReportRoutes(options);
   const sources = createSourceRoutes(fleet, etagAt, now);
   const history = createHistoryRoutes(fleet, store, etagAt, now, options.historyRetentionMs);
   const removals = createRemovalRoutes(fleet, now, options.log);
@@ -78,7 +78,7 @@ function createRoutes(options: AppOptions): Router {
   // exact paths, so that a proxy's rule for one of them cannot be walked around
   const router = new Router({ methods: [...METHODS], sensitive: true, strict: true });
 
-  router.post('/api/status', attributeRefusal, may('report'), requireJson, parseBody, postReport);
+  router.post('/api/status', attributeRefusal, may('report'), requireJson, readBody, postReport);
   router.get('/api/status', may('read'), getSource);
   router.delete('/api/status', may('delete'), removals.deleteMatching);
   router.get('/api/status/:repo/:server', may('read'), getSource);
