@@ -17,7 +17,8 @@ import { listen } from '../src/http/listen.ts';
 import { type Metrics, createMetrics } from '../src/http/metrics.ts';
 import { createObservers } from '../src/observers.ts';
 import { openSqlite } from '../src/store/sqlite/sqlite.ts';
-import { type Store, StoreError, type StoredSource } from '../src/store/store.ts';
+import type { StateChange } from '../src/core/history.ts';
+import { type ClosedDrift, type Store, StoreError, type StoredSource } from '../src/store/store.ts';
 import type { Tokens } from '../src/access/tokens.ts';
 
 /** Five seconds after the `last_check` of {@link reportBody}. */
@@ -86,6 +87,16 @@ export function sourceIndexOf(stored: readonly StoredSource[], limits = LIMITS):
 /** All that a store holds, in one list. */
 export async function loadAll(store: Store): Promise<StoredSource[]> {
   return (await Array.fromAsync(store.load())).flat();
+}
+
+/** Closed drifts, without whether there are more. */
+export async function driftsOf(store: Store, ...args: Parameters<Store['drifts']>): Promise<ClosedDrift[]> {
+  return (await store.drifts(...args)).rows;
+}
+
+/** Changes of state, without whether there are more. */
+export async function changesOf(store: Store, ...args: Parameters<Store['history']>): Promise<StateChange[]> {
+  return (await store.history(...args)).rows;
 }
 
 /** What counts towards the limits must be what the sources of a fleet, all of them whole in memory, take. */

@@ -18,6 +18,7 @@ import {
   LIMITS,
   loadAll,
   expectUsage,
+  driftsOf,
 } from './fixtures.ts';
 import { runs } from './property-runs.ts';
 
@@ -153,7 +154,7 @@ describe('properties', function () {
       expect(fleet.fileSpread.servers(repo)).to.equal(onDisk.length);
 
       const ever = { from: 0, to: Number.MAX_SAFE_INTEGER };
-      const drifts = (await store.drifts(ever)).filter((drift) => drift.repo === repo);
+      const drifts = (await driftsOf(store, ever)).filter((drift) => drift.repo === repo);
       expect(drifts.map((drift) => JSON.stringify(drift))).to.have.members(
         model.drifts.map((drift) => JSON.stringify(drift)),
       );

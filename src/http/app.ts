@@ -70,7 +70,7 @@ function createRoutes(options: AppOptions): Router {
   const etagAt = createFleetEtag(fleet, bootId);
   const { attributeRefusal, requireJson, readBody, postReport } = createReportRoutes(options);
   const sources = createSourceRoutes(fleet, etagAt, now);
-  const history = createHistoryRoutes(fleet, store, etagAt, now, options.historyRetentionMs);
+  const history = createHistoryRoutes(options, etagAt);
   const removals = createRemovalRoutes(fleet, now, options.log);
   const health = createHealthRoutes(fleet, isStopping);
   const getSource = createSourceDetailRoute(store, bootId, now);

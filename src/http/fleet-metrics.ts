@@ -147,7 +147,7 @@ function widestOf(files: ReadonlyMap<string, number>): (readonly [file: string, 
     ([a, m], [b, n]) => m - n || compareTexts(b, a),
   );
   for (const entry of files) if (entry[1] > 1) widest.push(entry);
-  return widest.done().toReversed();
+  return widest.done().items.toReversed();
 }
 
 /** Of repos that still have a source: what is gone must not linger. */

@@ -67,6 +67,13 @@ export type Selection = {
   readonly ids?: readonly number[] | undefined;
 };
 
+/** The newest rows of a longer list, in order. */
+export type Listed<T> = {
+  readonly rows: T[];
+  /** Older rows were left out: there were more than asked for, or than fit into an answer. */
+  readonly isCut: boolean;
+};
+
 /** A store failed. The message says how, in words an operator can act on; it may be shown by `/readyz`. */
 export class StoreError extends Error {}
 
@@ -94,19 +101,27 @@ export type Store = {
   commit(changes: readonly Change[]): Promise<Outcome[]>;
 
   /** Null if there is no such source now. Sees every commit that has resolved. Never waits behind a commit. */
-  detail(repo: string, server: string, maxDrifts: number): Promise<Detail | null>;
+  detail(repo: string, server: string, maxDrifts: number, signal?: AbortSignal): Promise<Detail | null>;
 
   /**
    * Closed drifts that overlap the range, of removed sources too; of more than `limit` those that opened last. Sorted by openedAt, then
    * repo, server, name. Never waits behind a commit.
+   * @param signal of the reader: when it is aborted the query ends, and rejects with its reason
+   * @throws {Refusal} `query_timeout` when it takes too long, `overloaded` when too many are running
    */
-  drifts(range: Range, limit?: number, selection?: Selection): Promise<ClosedDrift[]>;
+  drifts(range: Range, limit?: number, selection?: Selection, signal?: AbortSignal): Promise<Listed<ClosedDrift>>;
 
   /**
    * What the sources were in the range, removed ones too, as `stateChanges` in `history.ts` gives it; of more than `limit` changes the
-   * newest. Ascending in time, then by repo and server. Never waits behind a commit.
+   * newest. Ascending in time, then by repo and server. Never waits behind a commit. Ends as `drifts` does.
    */
-  history(range: Range, now: number, limit?: number, selection?: Selection): Promise<StateChange[]>;
+  history(
+    range: Range,
+    now: number,
+    limit?: number,
+    selection?: Selection,
+    signal?: AbortSignal,
+  ): Promise<Listed<StateChange>>;
 
   /** Per repo, how long drifts that a report has ended had lasted: all there ever were, whatever has been pruned. */
   reconcileHistograms(): Promise<Map<string, ReconcileHistogram>>;

@@ -1,7 +1,7 @@
 import { expect } from 'chai';
 import { BUCKETS, createHistogram, observe } from '../../src/core/reconcile-histogram.ts';
 import { toIso } from '../../src/core/timestamp.ts';
-import { type Service, createClock, makeFolder, reportOf, startService } from '../fixtures.ts';
+import { type Service, createClock, makeFolder, reportOf, startService, driftsOf } from '../fixtures.ts';
 
 const MINUTE = 60_000;
 
@@ -150,7 +150,7 @@ describe('gitops_drift_duration_seconds', () => {
   it('loses nothing when old drifts are pruned', async () => {
     await drift('f', 1);
     await service.store.prune(clock.now() + MINUTE, 1000);
-    expect(await service.store.drifts({ from: 0, to: clock.now() + MINUTE })).to.deep.equal([]);
+    expect(await driftsOf(service.store, { from: 0, to: clock.now() + MINUTE })).to.deep.equal([]);
     expect(await totals()).to.deep.equal(ONE_OF_A_MINUTE);
     await restart();
     expect(await totals()).to.deep.equal(ONE_OF_A_MINUTE);

@@ -18,6 +18,7 @@ import {
   until,
   loadAll,
   expectUsage,
+  driftsOf,
 } from '../fixtures.ts';
 
 const MIB = 1_048_576;
@@ -194,7 +195,7 @@ describe('fleet', () => {
         'file-2',
       ]);
       expect(find().snapshot).to.deep.include({ version: 4, lastCheck: '2026-04-21T10:32:13Z' });
-      const drifts = await stored.drifts({ from: 0, to: NOW + 1 });
+      const drifts = await driftsOf(stored, { from: 0, to: NOW + 1 });
       expect(drifts.map(({ name }) => name)).to.deep.equal(['file-0', 'file-1', 'file-2']);
       await expectAgreement();
     });
@@ -215,7 +216,7 @@ describe('fleet', () => {
       await submit(['a']);
       clock.advance(20 * MINUTE);
       await fleet.remove([find()]);
-      const [drift] = await stored.drifts({ from: 0, to: clock.now() });
+      const [drift] = await driftsOf(stored, { from: 0, to: clock.now() });
       expect(drift).to.include({ name: 'a', openedAt: NOW, closedAt: NOW + 20 * MINUTE });
       const [lapse] = await stored.lapses({ from: 0, to: clock.now() });
       expect(lapse).to.include({ from: NOW - 5000 + 10 * MINUTE, to: NOW + 20 * MINUTE });
@@ -558,7 +559,7 @@ describe('fleet', () => {
       expect(results).to.deep.equal([...Array.from({ length: 39 }, () => 'changed'), 'created']);
       const [source] = await loadAll(stored);
       expect(source?.snapshot.version).to.equal(40);
-      expect(await stored.drifts({ from: 0, to: NOW + 1 })).to.have.length(39);
+      expect(await driftsOf(stored, { from: 0, to: NOW + 1 })).to.have.length(39);
     });
   });
 });

@@ -1,7 +1,7 @@
 import { expect } from 'chai';
 import { createHistogram, observe } from '../../src/core/reconcile-histogram.ts';
 import type { Range, Selection, Store, StoredSource } from '../../src/store/store.ts';
-import { NOW, makeFolder } from '../fixtures.ts';
+import { NOW, makeFolder, driftsOf, changesOf } from '../fixtures.ts';
 import { STALE_AFTER_MS, drivers, removalChange, reportChange } from './drivers.ts';
 
 const MINUTE = 60_000;
@@ -48,14 +48,14 @@ for (const driver of drivers) {
 
     /** `repo server name opened closed` of each, in minutes. */
     async function drifts(range: Range = EVER, limit?: number, selection?: Selection): Promise<string[]> {
-      return (await store.drifts(range, limit, selection)).map(({ repo, server, name, openedAt, closedAt }) =>
+      return (await driftsOf(store, range, limit, selection)).map(({ repo, server, name, openedAt, closedAt }) =>
         [repo, server, name, (openedAt - NOW) / MINUTE, (closedAt - NOW) / MINUTE].join(' '),
       );
     }
 
     /** `minute repo server verdict count` of each. */
     async function history(range: Range, limit?: number, selection?: Selection, now = LATER): Promise<string[]> {
-      return (await store.history(range, now, limit, selection)).map(({ time, repo, server, verdict, driftCount }) =>
+      return (await changesOf(store, range, now, limit, selection)).map(({ time, repo, server, verdict, driftCount }) =>
         [(time - NOW) / MINUTE, repo, server, verdict, driftCount].join(' '),
       );
     }
@@ -119,8 +119,8 @@ for (const driver of drivers) {
         const names = Array.from({ length: 5000 }, (_, i) => `f${String(i).padStart(4, '0')}`);
         const source = await report(null, names, 0);
         await report(source, [], 1);
-        expect((await store.drifts(EVER)).map(({ name }) => name)).to.deep.equal(names);
-        expect((await store.drifts(EVER, 4500)).map(({ name }) => name)).to.deep.equal(names.slice(500));
+        expect((await driftsOf(store, EVER)).map(({ name }) => name)).to.deep.equal(names);
+        expect((await driftsOf(store, EVER, 4500)).map(({ name }) => name)).to.deep.equal(names.slice(500));
       });
     });
 
@@ -231,7 +231,7 @@ for (const driver of drivers) {
         const servers = Array.from({ length: 2500 }, (_, i) => `s${String(i).padStart(4, '0')}`);
         const changes = servers.map((server) => reportChange(null, [], NOW, { repo: 'web', server }));
         await store.commit(changes);
-        const found = await store.history(minutes(0, 1), LATER);
+        const found = await changesOf(store, minutes(0, 1), LATER);
         expect(found.map(({ server }) => server)).to.deep.equal([...servers, ...servers]);
       });
 
@@ -291,7 +291,7 @@ for (const driver of drivers) {
         const source = await report(await report(null, ['f'], 0), [], 1);
         await remove(source, 2);
         await store.prune(LATER, 1000);
-        expect(await store.drifts(EVER)).to.deep.equal([]);
+        expect(await driftsOf(store, EVER)).to.deep.equal([]);
         expect(Object.fromEntries(await store.reconcileHistograms())).to.deep.equal({ web: counted(MINUTE) });
       });
     });

@@ -6,12 +6,14 @@ import type { OpenDrift } from '../../core/ledger.ts';
 import { lockFolder } from './lock.ts';
 import { APPLICATION_ID, MIGRATIONS } from './migrations.ts';
 import type { StateChange } from '../../core/history.ts';
-import type { ChangeRow, DriftRow, Page, ReaderOperations } from './reader.ts';
+import type { DriftRow } from './history-queries.ts';
+import type { ChangeRow, Page, ReaderOperations } from './reader.ts';
 import { type FileTuple, type OutcomeTuple, type RemovalTuple, type ReportTuple, toStoredSource } from './rows.ts';
 import type { WriterOperations } from './writer.ts';
 import {
   type Change,
   type ClosedDrift,
+  type Listed,
   type Outcome,
   type RemovalChange,
   type ReportChange,
@@ -19,7 +21,7 @@ import {
   StoreError,
   type StoredSource,
 } from '../store.ts';
-import { startWorker } from './worker.ts';
+import { type Call, startWorker } from './worker.ts';
 
 /**
  * The embedded store: SQLite in `dataDir/gitops-status.db`, one thread that writes and one that reads. The folder is made if need
@@ -33,7 +35,13 @@ export async function openSqlite(dataDir: string): Promise<Store> {
   try {
     if (existsSync(file)) check(file);
     const write = await startWriter(file);
-    const startReader = () => startWorker<ReaderOperations>(new URL('./reader.ts', import.meta.url), file);
+    const startReader = () =>
+      startWorker<ReaderOperations>(new URL('./reader.ts', import.meta.url), file, (value) => void dropPages(value));
+    // of a query that ended just as its reader left
+    const dropPages = async (value: unknown): Promise<void> => {
+      const { cursor } = (value ?? {}) as Partial<Page<unknown>>;
+      if (cursor !== undefined) await (await read())('drop', [cursor]);
+    };
     let started: ReturnType<typeof startReader> | undefined;
     // not before the first read of history: a thread has its price in memory
     const read = () =>
@@ -48,7 +56,7 @@ export async function openSqlite(dataDir: string): Promise<Store> {
       async *load() {
         let last = { repo: '', server: '' };
         for (;;) {
-          const rows = await write('page', last.repo, last.server);
+          const rows = await write('page', [last.repo, last.server]);
           if (rows.length === 0) return;
           const page = rows.map((row) => toStoredSource(row, parseTimestamp));
           yield page;
@@ -57,50 +65,50 @@ export async function openSqlite(dataDir: string): Promise<Store> {
       },
 
       async source(repo, server) {
-        const row = await write('source', repo, server);
+        const row = await write('source', [repo, server]);
         return row === null ? null : toStoredSource(row, parseTimestamp);
       },
 
       async commit(changes) {
-        const outcomes = await write('commit', changes.map(toTuple));
+        const outcomes = await write('commit', [changes.map(toTuple)]);
         return outcomes.map(toOutcome);
       },
 
-      async detail(repo, server, maxDrifts) {
-        const found = await (await read())('detail', repo, server, maxDrifts);
+      async detail(repo, server, maxDrifts, signal) {
+        const found = await (await read())('detail', [repo, server, maxDrifts], signal);
         if (found === null) return null;
         const diffs = found.diffs === null ? {} : (JSON.parse(found.diffs) as Record<string, string>);
         return { ...toStoredSource(found.row, parseTimestamp), diffs, drifts: found.drifts.map(toClosedDrift) };
       },
 
-      async drifts({ from, to }, limit = Number.POSITIVE_INFINITY, selection = {}) {
+      async drifts({ from, to }, limit = Number.POSITIVE_INFINITY, selection = {}, signal) {
         const reader = await read();
-        return (await readAll(reader, reader('drifts', from, to, limit, selection))).map(toClosedDrift);
+        return readAll(reader, reader('drifts', [from, to, limit, selection], signal), toClosedDrift, signal);
       },
 
-      async history({ from, to }, now, limit = Number.POSITIVE_INFINITY, selection = {}) {
+      async history({ from, to }, now, limit = Number.POSITIVE_INFINITY, selection = {}, signal) {
         const reader = await read();
-        return (await readAll(reader, reader('history', from, to, now, limit, selection))).map(toChange);
+        return readAll(reader, reader('history', [from, to, now, limit, selection], signal), toChange, signal);
       },
 
       async reconcileHistograms() {
-        const rows = await write('reconcileHistograms');
+        const rows = await write('reconcileHistograms', []);
         return new Map(rows.map(([repo, counts, sumMs]) => [repo, { counts: JSON.parse(counts) as number[], sumMs }]));
       },
 
       lapses: async (range) =>
-        (await (await read())('lapses', range.from, range.to)).map(([repo, server, from, to]) => ({
+        (await (await read())('lapses', [range.from, range.to])).map(([repo, server, from, to]) => ({
           repo,
           server,
           from,
           to,
         })),
-      prune: (before, limit) => write('prune', before, limit),
-      ready: () => write('ready'),
+      prune: (before, limit) => write('prune', [before, limit]),
+      ready: () => write('ready', []),
 
       async close() {
-        if (started !== undefined) await (await started)('close');
-        await write('close');
+        if (started !== undefined) await (await started)('close', []);
+        await write('close', []);
         unlock();
       },
     };
@@ -154,17 +162,27 @@ function check(file: string): void {
   }
 }
 
-type Reader = Awaited<ReturnType<typeof startWorker<ReaderOperations>>>;
+type Reader = Call<ReaderOperations>;
 
 /** Asks for page after page; between two of them the event loop is free for others. */
-async function readAll<T>(read: Reader, first: Promise<Page<T>>): Promise<T[]> {
-  const { rows, cursor } = await first;
-  for (let at = cursor; at !== undefined;) {
-    const page = (await read('next', at)) as Page<T>;
-    rows.push(...page.rows);
-    at = page.cursor;
+async function readAll<Row, T>(
+  read: Reader,
+  first: Promise<Page<Row>>,
+  toItem: (row: Row) => T,
+  signal: AbortSignal | undefined,
+): Promise<Listed<T>> {
+  let page = await first;
+  const items: T[] = [];
+  for (;;) {
+    for (const row of page.rows) items.push(toItem(row));
+    const { cursor, isCut } = page;
+    if (cursor === undefined) return { rows: items, isCut };
+    if (signal?.aborted) {
+      await read('drop', [cursor]);
+      throw signal.reason;
+    }
+    page = (await read('next', [cursor])) as Page<Row>;
   }
-  return rows;
 }
 
 async function startWriter(file: string) {

@@ -16,7 +16,7 @@ import { parseReport } from '../../../src/core/report.ts';
 import { APPLICATION_ID } from '../../../src/store/sqlite/migrations.ts';
 import { openSqlite } from '../../../src/store/sqlite/sqlite.ts';
 import { type Change, type Store, StoreError } from '../../../src/store/store.ts';
-import { NOW, makeFolder, reportOf, loadAll } from '../../fixtures.ts';
+import { NOW, makeFolder, reportOf, driftsOf, loadAll } from '../../fixtures.ts';
 
 describe('sqlite', () => {
   let folder: ReturnType<typeof makeFolder>;
@@ -84,7 +84,7 @@ describe('sqlite', () => {
     const store = await openSqlite(folder.path);
     const answers = await Promise.all([
       store.commit(Array.from({ length: 500 }, (_, i) => firstReport(`s${i}`))),
-      store.drifts({ from: 0, to: NOW }),
+      driftsOf(store, { from: 0, to: NOW }),
       store.lapses({ from: 0, to: NOW }),
       store.detail('rsyslog', 's0', 10),
     ]);
