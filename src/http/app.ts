@@ -5,9 +5,11 @@ import type { Logger } from 'pino';
 import type { Fleet } from '../fleet/fleet.ts';
 import type { Store } from '../store/store.ts';
 import type { RequireScope } from './authorization.ts';
+import { createDelivery } from './delivery.ts';
 import { createFleetEtag } from './etag.ts';
 import type { EventStream } from './event-stream.ts';
 import type { Metrics } from './metrics.ts';
+import { type Places, type PlacesOptions, createPlaces } from './places.ts';
 import { answerFailure, createRequestMiddleware } from './request.ts';
 import { createEventsRoute } from './routes/events.ts';
 import { createHealthRoutes } from './routes/health.ts';
@@ -19,6 +21,7 @@ import { createReportRoutes } from './routes/reports.ts';
 import { createSourceDetailRoute } from './routes/source-detail.ts';
 import { createSourceRoutes } from './routes/sources.ts';
 import { createUnroutedMiddleware } from './unrouted.ts';
+import { type Unread, createUnread } from './unread.ts';
 
 export type AppOptions = {
   readonly fleet: Fleet;
@@ -38,19 +41,33 @@ export type AppOptions = {
   readonly historyRetentionMs: number;
   /** True from the signal to stop on: connections are then not kept. */
   readonly isStopping: () => boolean;
+  readonly readerLimits?: ReaderLimits;
 };
+
+/** How much patience there is with readers, milliseconds. */
+export type ReaderLimits = PlacesOptions & {
+  /** Whoever takes nothing of an answer for so long is cut off. */
+  readonly stallMs: number;
+};
+
+const READER_LIMITS: ReaderLimits = { stallMs: 30_000, maxWaitMs: 10_000, maxHoldMs: 30_000 };
+/** Of bodies in memory that readers have not taken yet. At the bound those are cut off who have taken nothing for the longest time. */
+const MAX_UNREAD_BYTES = 67_108_864;
 
 const READER_LEFT = new Set<string | undefined>(['ERR_STREAM_PREMATURE_CLOSE', 'ECONNRESET', 'EPIPE']);
 
 /** The service over HTTP. */
 export function createApp(options: AppOptions): Koa {
   const app = new Koa();
-  const router = createRoutes(options);
+  const limits = options.readerLimits ?? READER_LIMITS;
+  const unread = createUnread(MAX_UNREAD_BYTES);
+  const router = createRoutes(options, createPlaces(limits), unread);
   Object.assign(app.context, {
     onerror(this: Context, error?: Error | null) {
       answerFailure(this, error);
     },
   });
+  app.use(createDelivery({ unread, stallMs: limits.stallMs }));
   app.use(createRequestMiddleware(options));
   app.use(createUnroutedMiddleware(router.stack));
   app.use(router.routes());
@@ -64,12 +81,12 @@ export function createApp(options: AppOptions): Koa {
 }
 
 /** Every route, on one screen. The handlers are in `routes/`, by the names of their URLs. */
-function createRoutes(options: AppOptions): Router {
+function createRoutes(options: AppOptions, places: Places, unread: Unread): Router {
   const { fleet, store, metrics, events, now, bootId, isStopping } = options;
   const may = options.requireScope;
   const etagAt = createFleetEtag(fleet, bootId);
   const { attributeRefusal, requireJson, readBody, postReport } = createReportRoutes(options);
-  const sources = createSourceRoutes(fleet, etagAt, now);
+  const sources = createSourceRoutes({ fleet, etagAt, now, places, unread });
   const history = createHistoryRoutes(options, etagAt);
   const removals = createRemovalRoutes(fleet, now, options.log);
   const health = createHealthRoutes(fleet, isStopping);
@@ -89,7 +106,7 @@ function createRoutes(options: AppOptions): Router {
   router.get('/history.json', may('read'), history.getHistory);
   router.get('/drifts.json', may('read'), history.getDrifts);
   router.get('/api/events', may('read'), createEventsRoute(events, isStopping));
-  router.get('/metrics', may('read'), createMetricsRoute(metrics, fleet, now));
+  router.get('/metrics', may('read'), createMetricsRoute(metrics, fleet, places, now));
   router.get('/openapi.json', createOpenApiRoute(options));
   router.get('/healthz', health.getHealth);
   router.get('/readyz', health.getReadiness);

@@ -7,7 +7,9 @@ const MAX_PAUSE_MS = 1000;
 
 /** Whether there is a body that nobody has read to its end. */
 export function isUnread(request: IncomingMessage): boolean {
-  const { headers, readableEnded } = request;
+  const { headers, readableEnded, readableFlowing } = request;
+  // that client sends its body only when it is told to, and nobody has told it
+  if (readableFlowing === null && headers.expect?.toLowerCase() === '100-continue') return false;
   const hasBody = headers['transfer-encoding'] !== undefined || Number(headers['content-length'] ?? 0) > 0;
   return hasBody && !readableEnded && !request.destroyed;
 }
