@@ -1,10 +1,11 @@
-import { METHODS } from 'node:http';
+import { type IncomingMessage, METHODS } from 'node:http';
 import { Router } from '@koa/router';
 import Koa, { type Context } from 'koa';
 import type { Logger } from 'pino';
 import type { Fleet } from '../fleet/fleet.ts';
 import type { Store } from '../store/store.ts';
 import type { RequireScope } from './authorization.ts';
+import { cleanAddress } from './client-address.ts';
 import { createFleetEtag } from './etag.ts';
 import type { EventStream } from './event-stream.ts';
 import type { Metrics } from './metrics.ts';
@@ -38,19 +39,24 @@ export type AppOptions = {
   readonly historyRetentionMs: number;
   /** True from the signal to stop on: connections are then not kept. */
   readonly isStopping: () => boolean;
+  readonly isBroken: (request: IncomingMessage) => boolean;
+  /** How many proxies stand before the service: so many addresses from the right of X-Forwarded-For are theirs. */
+  readonly trustedProxies: number;
 };
 
 const READER_LEFT = new Set<string | undefined>(['ERR_STREAM_PREMATURE_CLOSE', 'ECONNRESET', 'EPIPE']);
 
 /** The service over HTTP. */
 export function createApp(options: AppOptions): Koa {
-  const app = new Koa();
+  const { trustedProxies } = options;
+  const app = new Koa({ proxy: trustedProxies > 0, maxIpsCount: trustedProxies });
   const router = createRoutes(options);
   Object.assign(app.context, {
     onerror(this: Context, error?: Error | null) {
       answerFailure(this, error);
     },
   });
+  if (trustedProxies > 0) app.use(cleanAddress);
   app.use(createRequestMiddleware(options));
   app.use(createUnroutedMiddleware(router.stack));
   app.use(router.routes());

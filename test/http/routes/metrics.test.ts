@@ -8,7 +8,12 @@ import { NOW, storedSource, sourceIndexOf, LIMITS } from '../../fixtures.ts';
 describe('metrics', () => {
   let metrics: Metrics;
   beforeEach(() => {
-    metrics = createMetrics({ version: '1.2.3', store: 'sqlite 3' });
+    metrics = createMetrics({
+      version: '1.2.3',
+      store: 'sqlite 3',
+      connections: () => 7,
+      limits: { connections: 2000 },
+    });
   });
 
   describe('of a source', () => {
