@@ -156,5 +156,5 @@ It is configured by environment variables:
                                  without it, whoever reaches the port may
   DATABASE_URL       -           not supported by this version (refused)
 
-ReconcileHistograms: 30s, 10m, 24h, 90d. Exit codes: 0 stopped as asked, 1 cannot start or run, 2 wrong configuration.
+Durations: 30s, 10m, 24h, 90d. Exit codes: 0 stopped as asked, 1 cannot start or run, 2 wrong configuration.
 `;

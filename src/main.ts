@@ -5,14 +5,17 @@ import pino, { type Logger } from 'pino';
 import { type Tokens, type TokensFile, openTokens } from './access/tokens.ts';
 import { type Config, HELP, parseConfig } from './config.ts';
 import { ConfigError } from './core/config-error.ts';
+import { serializeError } from './error-serializer.ts';
 import { type Fleet, createFleet } from './fleet/fleet.ts';
 import { startHousekeeping } from './fleet/housekeeping.ts';
-import { overfullWarning, toLimits } from './fleet/usage.ts';
+import { type Limits, overfullWarning, toLimits } from './fleet/usage.ts';
 import { createApp } from './http/app.ts';
 import { createRequireScope } from './http/authorization.ts';
+import { type Connections, createConnections } from './http/connections.ts';
 import { type EventStream, createEventStream } from './http/event-stream.ts';
 import { listen } from './http/listen.ts';
 import { type Metrics, createMetrics } from './http/metrics.ts';
+import { createProtocolErrors } from './http/protocol-errors.ts';
 import { createObservers } from './observers.ts';
 import { type Shutdown, handleSignals } from './shutdown.ts';
 import { openSqlite } from './store/sqlite/sqlite.ts';
@@ -49,16 +52,32 @@ async function main(): Promise<void> {
 async function run(config: Config): Promise<void> {
   const startedAt = performance.now();
   const destination = pino.destination({ dest: 1, minLength: 8192, periodicFlush: 500, sync: true });
-  const log = pino({ level: config.logLevel, base: null, timestamp: pino.stdTimeFunctions.isoTime }, destination);
+  const log = pino(
+    {
+      level: config.logLevel,
+      base: null,
+      timestamp: pino.stdTimeFunctions.isoTime,
+      serializers: { err: serializeError },
+    },
+    destination,
+  );
   // before anything that takes time
   const shutdown = handleSignals(log, () => destination.flushSync());
   const tokens = config.tokensFile === undefined ? undefined : openTokens(config.tokensFile);
   const store = await openSqlite(config.dataDir);
-  const metrics = createMetrics({ version, store: store.name });
-  const fleet = await loadFleet(config, store, log, metrics);
+  const limits = toLimits(config.maxSources, config.maxOpenDrifts);
+  const connections = createConnections(config.maxConnections);
+  const metrics = createMetrics({
+    version,
+    store: store.name,
+    connections: () => connections.size,
+    limits,
+    maxConnections: config.maxConnections,
+  });
+  const fleet = await loadFleet(config, limits, store, log, metrics);
   const housekeeping = startHousekeeping({ ...createObservers(log, metrics), ...config, fleet, store, now: Date.now });
   const events = createEventStream(Date.now);
-  const server = await serve(config, { fleet, store, metrics, events, tokens, log, shutdown });
+  const server = await serve(config, { fleet, store, metrics, events, connections, tokens, log, shutdown });
   const watching = tokens?.watch((changed) => tokensChanged(changed, metrics, events, log));
 
   log.info(
@@ -82,13 +101,13 @@ async function run(config: Config): Promise<void> {
   });
 }
 
-function loadFleet(config: Config, store: Store, log: Logger, metrics: Metrics): Promise<Fleet> {
+function loadFleet(config: Config, limits: Limits, store: Store, log: Logger, metrics: Metrics): Promise<Fleet> {
   return createFleet({
     ...createObservers(log, metrics),
     store,
     now: Date.now,
     staleAfterMs: config.staleAfterMs,
-    limits: toLimits(config.maxSources, config.maxOpenDrifts),
+    limits,
     commitTimeoutMs: COMMIT_TIMEOUT_MS,
   });
 }
@@ -98,12 +117,14 @@ type Parts = {
   readonly store: Store;
   readonly metrics: Metrics;
   readonly events: EventStream;
+  readonly connections: Connections;
   readonly tokens: TokensFile | undefined;
   readonly log: Logger;
   readonly shutdown: Shutdown;
 };
 
-function serve(config: Config, { tokens, shutdown, ...parts }: Parts): ReturnType<typeof listen> {
+function serve(config: Config, { connections, tokens, shutdown, ...parts }: Parts): ReturnType<typeof listen> {
+  const protocolErrors = createProtocolErrors({ ...parts, connections, newRequestId: randomUUID, now: Date.now });
   const app = createApp({
     ...parts,
     requireScope: createRequireScope(tokens?.current, Date.now),
@@ -115,8 +136,10 @@ function serve(config: Config, { tokens, shutdown, ...parts }: Parts): ReturnTyp
     maxBodyBytes: config.maxBodyBytes,
     historyRetentionMs: config.historyRetentionMs,
     isStopping: shutdown.isStopping,
+    isBroken: protocolErrors.isBroken,
+    trustedProxies: config.trustedProxies,
   });
-  return listen(app.callback(), config);
+  return listen(app.callback(), { ...config, connections, protocolErrors });
 }
 
 function tokensChanged(changed: Tokens | ConfigError, metrics: Metrics, events: EventStream, log: Logger): void {

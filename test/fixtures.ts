@@ -8,13 +8,16 @@ import { expect } from 'chai';
 import pino, { type Logger } from 'pino';
 import { createApp } from '../src/http/app.ts';
 import { createRequireScope } from '../src/http/authorization.ts';
+import { serializeError } from '../src/error-serializer.ts';
+import { createConnections } from '../src/http/connections.ts';
 import { type EventStream, createEventStream } from '../src/http/event-stream.ts';
 import { type Fleet, createFleet } from '../src/fleet/fleet.ts';
 import type { Snapshot } from '../src/core/ledger.ts';
 import { type SourceIndex, createSourceIndex } from '../src/fleet/source-index.ts';
 import { type Limits, type Weight, toLimits, weigh } from '../src/fleet/usage.ts';
-import { listen } from '../src/http/listen.ts';
+import { type ListenOptions, TIME_LIMITS, type TimeLimits, listen } from '../src/http/listen.ts';
 import { type Metrics, createMetrics } from '../src/http/metrics.ts';
+import { createProtocolErrors } from '../src/http/protocol-errors.ts';
 import { createObservers } from '../src/observers.ts';
 import { openSqlite } from '../src/store/sqlite/sqlite.ts';
 import type { StateChange } from '../src/core/history.ts';
@@ -209,6 +212,11 @@ export type ServiceOptions = {
   readonly commitTimeoutMs?: number;
   readonly publicUrl?: string;
   readonly bootId?: string;
+  readonly maxConnections?: number;
+  readonly trustedProxies?: number;
+  readonly timeLimits?: Partial<TimeLimits>;
+  /** Without it: http. */
+  readonly tls?: ListenOptions['tls'];
   /** Without them access control is off. */
   readonly tokens?: () => Tokens;
   /** Puts something before the real store, such as a disk that fails. */
@@ -242,24 +250,38 @@ export async function startService(options: ServiceOptions = {}): Promise<Servic
   const clock = options.clock ?? createClock();
   const lines: Record<string, unknown>[] = [];
   const logger = pino(
-    { level: 'debug', base: null },
+    { level: 'debug', base: null, serializers: { err: serializeError } },
     { write: (line: string) => lines.push(JSON.parse(line) as Record<string, unknown>) },
   );
   let isStopping = false;
   let requests = 0;
+  const newRequestId = (): string => {
+    requests += 1;
+    return `request-${requests}`;
+  };
 
   const opened = await openSqlite(folder.path);
   const store = options.wrapStore?.(opened) ?? opened;
-  const metrics = createMetrics({ version: '1.2.3', store: store.name });
+  const limits = toLimits(options.maxSources ?? 100_000, options.maxOpenDrifts ?? 500_000);
+  const maxConnections = options.maxConnections ?? 2000;
+  const connections = createConnections(maxConnections);
+  const metrics = createMetrics({
+    version: '1.2.3',
+    store: store.name,
+    connections: () => connections.size,
+    limits,
+    maxConnections,
+  });
   const fleet = await createFleet({
     store,
     now: clock.now,
     staleAfterMs: options.staleAfterMs ?? 600_000,
-    limits: toLimits(options.maxSources ?? 100_000, options.maxOpenDrifts ?? 500_000),
+    limits,
     commitTimeoutMs: options.commitTimeoutMs ?? 60_000,
     ...createObservers(logger, metrics),
   });
   const events = createEventStream(clock.now);
+  const protocolErrors = createProtocolErrors({ connections, metrics, log: logger, newRequestId, now: clock.now });
   const app = createApp({
     fleet,
     store,
@@ -268,18 +290,24 @@ export async function startService(options: ServiceOptions = {}): Promise<Servic
     requireScope: createRequireScope(options.tokens, clock.now),
     log: logger,
     now: clock.now,
-    newRequestId() {
-      requests += 1;
-      return `request-${requests}`;
-    },
+    newRequestId,
     bootId: options.bootId ?? 'boot',
     version: '1.2.3',
     publicUrl: options.publicUrl,
     maxBodyBytes: options.maxBodyBytes ?? 1_048_576,
     historyRetentionMs: 90 * 24 * 60 * 60_000,
     isStopping: () => isStopping,
+    isBroken: protocolErrors.isBroken,
+    trustedProxies: options.trustedProxies ?? 0,
   });
-  const server = await listen(app.callback(), { host: '127.0.0.1', port: 0, tls: undefined });
+  const server = await listen(app.callback(), {
+    host: '127.0.0.1',
+    port: 0,
+    tls: options.tls,
+    connections,
+    protocolErrors,
+    timeLimits: { ...TIME_LIMITS, ...options.timeLimits },
+  });
 
   return {
     url: server.url,

@@ -27,6 +27,7 @@ export const REFUSAL_REASONS = [
   'bad_request',
   'headers_too_large',
   'request_timeout',
+  'expectation_failed',
 ] as const;
 export type RefusalReason = (typeof REFUSAL_REASONS)[number];
 

@@ -1,10 +1,11 @@
-import { METHODS } from 'node:http';
+import { type IncomingMessage, METHODS } from 'node:http';
 import { Router } from '@koa/router';
 import Koa, { type Context } from 'koa';
 import type { Logger } from 'pino';
 import type { Fleet } from '../fleet/fleet.ts';
 import type { Store } from '../store/store.ts';
 import type { RequireScope } from './authorization.ts';
+import { cleanAddress } from './client-address.ts';
 import { createDelivery } from './delivery.ts';
 import { createFleetEtag } from './etag.ts';
 import type { EventStream } from './event-stream.ts';
@@ -42,6 +43,9 @@ export type AppOptions = {
   /** True from the signal to stop on: connections are then not kept. */
   readonly isStopping: () => boolean;
   readonly readerLimits?: ReaderLimits;
+  readonly isBroken: (request: IncomingMessage) => boolean;
+  /** How many proxies stand before the service: so many addresses from the right of X-Forwarded-For are theirs. */
+  readonly trustedProxies: number;
 };
 
 /** How much patience there is with readers, milliseconds. */
@@ -58,7 +62,8 @@ const READER_LEFT = new Set<string | undefined>(['ERR_STREAM_PREMATURE_CLOSE', '
 
 /** The service over HTTP. */
 export function createApp(options: AppOptions): Koa {
-  const app = new Koa();
+  const { trustedProxies } = options;
+  const app = new Koa({ proxy: trustedProxies > 0, maxIpsCount: trustedProxies });
   const limits = options.readerLimits ?? READER_LIMITS;
   const unread = createUnread(MAX_UNREAD_BYTES);
   const router = createRoutes(options, createPlaces(limits), unread);
@@ -68,6 +73,7 @@ export function createApp(options: AppOptions): Koa {
     },
   });
   app.use(createDelivery({ unread, stallMs: limits.stallMs }));
+  if (trustedProxies > 0) app.use(cleanAddress);
   app.use(createRequestMiddleware(options));
   app.use(createUnroutedMiddleware(router.stack));
   app.use(router.routes());

@@ -7,7 +7,7 @@ import type { RenderedTexts } from '../fleet/rendered-text.ts';
 import type { Source } from '../fleet/source-index.ts';
 
 /** What of the fleet metrics show. */
-type Shown = Pick<Fleet, 'list' | 'fileSpread' | 'reconcileHistograms' | 'rendered' | 'usage' | 'limits'>;
+type Shown = Pick<Fleet, 'list' | 'fileSpread' | 'reconcileHistograms' | 'rendered' | 'usage'>;
 
 /** Sources rendered in one go. */
 const PORTION = 2000;
@@ -101,28 +101,17 @@ function renderVerdicts(sources: readonly Source[], now: number): string {
   return head('gitops_sources', 'Sources by verdict.') + lines.join('');
 }
 
-/** What counts towards the limits, and the limits. */
-function renderUsage({ usage, limits }: Shown): string {
+/** What counts towards the limits. */
+function renderUsage({ usage }: Shown): string {
   return (
     renderNumber('gitops_open_drifts', 'Files that differ now, over all sources.', usage.openDrifts) +
     renderNumber('gitops_name_bytes', 'Text of the names of open drifts.', usage.nameBytes) +
-    renderNumber('gitops_text_bytes', 'All other text of sources.', usage.textBytes) +
-    renderLimits({
-      sources: limits.maxSources,
-      open_drifts: limits.maxOpenDrifts,
-      name_bytes: limits.maxNameBytes,
-      text_bytes: limits.maxTextBytes,
-    })
+    renderNumber('gitops_text_bytes', 'All other text of sources.', usage.textBytes)
   );
 }
 
 function renderNumber(name: string, help: string, value: number): string {
   return `${head(name, help)}${name} ${value}\n`;
-}
-
-function renderLimits(limits: Readonly<Record<string, number>>): string {
-  const lines = Object.entries(limits).map(([limit, value]) => `gitops_limit${renderLabels({ limit })} ${value}\n`);
-  return head('gitops_limit', 'What is refused beyond, by what it limits.') + lines.join('');
 }
 
 function* renderFileSpread({ fileSpread }: Shown): Generator<string> {

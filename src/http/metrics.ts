@@ -1,6 +1,8 @@
 import { Counter, Gauge, Histogram, Registry, collectDefaultMetrics } from 'prom-client';
 import { REFUSAL_REASONS, type RefusalReason } from '../core/refusal.ts';
+import type { Limits } from '../fleet/usage.ts';
 import { PROBLEMS } from './problem.ts';
+import { PROTOCOL_ERROR_CODES } from './node-errors.ts';
 
 /** What this process counts. What the fleet knows is in `fleet-metrics.ts`. */
 export type Metrics = {
@@ -11,8 +13,18 @@ export type Metrics = {
   storeFailed(operation: string): void;
   tokensRead(isSuccess: boolean): void;
   requestDone(method: string, route: string, status: number, durationMs: number): void;
+  protocolError(code: (typeof PROTOCOL_ERROR_CODES)[number]): void;
   /** Prometheus' text format. */
   render(): Promise<string>;
+};
+
+export type MetricsOptions = {
+  readonly version: string;
+  readonly store: string;
+  /** How many connections there are now. */
+  readonly connections: () => number;
+  readonly limits: Limits;
+  readonly maxConnections: number;
 };
 
 /** Gauges of prom-client's that end in `_total`, which is for counters; each says again what `nodejs_active_…` says by type. */
@@ -20,7 +32,7 @@ const MISNAMED_DEFAULTS = ['handles', 'requests', 'resources'].map((what) => `no
 const RESULTS = ['created', 'changed', 'unchanged', 'superseded', 'rejected'];
 const STORE_OPERATIONS = ['commit', 'ready', 'prune'];
 
-export function createMetrics(build: { readonly version: string; readonly store: string }): Metrics {
+export function createMetrics({ connections, limits, maxConnections, ...build }: MetricsOptions): Metrics {
   const registry = new Registry();
   const registers = [registry];
   collectDefaultMetrics({ register: registry });
@@ -29,6 +41,9 @@ export function createMetrics(build: { readonly version: string; readonly store:
   const store = storeMetrics(registers);
   const requestDone = requestMetrics(registers);
   const tokensRead = tokensMetric(registers);
+  const protocolError = protocolErrorMetric(registers);
+  gaugeConnections(connections, registers);
+  describeLimits(limits, maxConnections, registers);
   describeBuild(build, registers);
 
   return {
@@ -36,6 +51,7 @@ export function createMetrics(build: { readonly version: string; readonly store:
     ...reports,
     ...store,
     requestDone,
+    protocolError,
     tokensRead,
     render: () => registry.metrics(),
   };
@@ -107,6 +123,42 @@ function requestMetrics(registers: Registry[]): Metrics['requestDone'] {
     registers,
   });
   return (method, route, status, durationMs) => duration.observe({ method, route, status }, durationMs / 1000);
+}
+
+function protocolErrorMetric(registers: Registry[]): Metrics['protocolError'] {
+  const errors = new Counter({
+    name: 'http_protocol_errors_total',
+    help: 'What was refused before it was a request.',
+    labelNames: ['code'],
+    registers,
+  });
+  for (const code of PROTOCOL_ERROR_CODES) errors.inc({ code }, 0);
+  return (code) => errors.inc({ code });
+}
+
+function gaugeConnections(connections: () => number, registers: Registry[]): void {
+  new Gauge({
+    name: 'gitops_connections',
+    help: 'Open connections, idle ones too.',
+    registers,
+    collect() {
+      this.set(connections());
+    },
+  });
+}
+
+function describeLimits(limits: Limits, maxConnections: number, registers: Registry[]): void {
+  const gauge = new Gauge({
+    name: 'gitops_limit',
+    help: 'How much there may be of what is limited.',
+    labelNames: ['limit'],
+    registers,
+  });
+  gauge.set({ limit: 'sources' }, limits.maxSources);
+  gauge.set({ limit: 'open_drifts' }, limits.maxOpenDrifts);
+  gauge.set({ limit: 'name_bytes' }, limits.maxNameBytes);
+  gauge.set({ limit: 'text_bytes' }, limits.maxTextBytes);
+  gauge.set({ limit: 'connections' }, maxConnections);
 }
 
 function tokensMetric(registers: Registry[]): Metrics['tokensRead'] {

@@ -39,6 +39,7 @@ export const PROBLEMS: Readonly<Record<RefusalReason, Kind>> = {
   bad_request: { status: 400, title: 'Bad request' },
   headers_too_large: { status: 431, title: 'Request header fields too large' },
   request_timeout: { status: 408, title: 'Request timeout' },
+  expectation_failed: { status: 417, title: 'Expectation failed' },
 };
 
 /** RFC 6750, section 3. */

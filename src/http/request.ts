@@ -1,3 +1,4 @@
+import type { IncomingMessage } from 'node:http';
 import { Readable } from 'node:stream';
 import type { Context, Middleware, Next } from 'koa';
 import type { Logger } from 'pino';
@@ -15,12 +16,15 @@ export type RequestOptions = {
   readonly newRequestId: () => string;
   /** True from the signal to stop on: connections are then not kept. */
   readonly isStopping: () => boolean;
+  /** Whether the connection broke off in the middle of the request, or of what follows it, and its client was told so or has left. */
+  readonly isBroken: (request: IncomingMessage) => boolean;
 };
 
 const REQUEST_ID = /^[\w.:/+=@-]{1,128}$/;
 
 /** Stands around every request: gives it an id, turns what was thrown into a problem, logs it and measures it. */
-export function createRequestMiddleware({ metrics, log, newRequestId, isStopping }: RequestOptions): Middleware {
+export function createRequestMiddleware(options: RequestOptions): Middleware {
+  const { metrics, log, newRequestId, isStopping, isBroken } = options;
   return async function handleRequest(ctx: Context, next: Next): Promise<void> {
     const startedAt = performance.now();
     const requestId = requestIdOf(ctx) ?? newRequestId();
@@ -36,6 +40,8 @@ export function createRequestMiddleware({ metrics, log, newRequestId, isStopping
     else finish();
 
     function finish(): void {
+      // its refusal reaches nobody, and it was no report
+      if (refusal !== undefined && isBroken(ctx.req)) return;
       const ms = performance.now() - startedAt;
       const route = routeOf(ctx);
       metrics.requestDone(ctx.method, route, ctx.status, ms);

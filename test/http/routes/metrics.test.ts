@@ -8,7 +8,13 @@ import { NOW, storedSource, sourceIndexOf, LIMITS } from '../../fixtures.ts';
 describe('metrics', () => {
   let metrics: Metrics;
   beforeEach(() => {
-    metrics = createMetrics({ version: '1.2.3', store: 'sqlite 3' });
+    metrics = createMetrics({
+      version: '1.2.3',
+      store: 'sqlite 3',
+      connections: () => 7,
+      limits: LIMITS,
+      maxConnections: 2000,
+    });
   });
 
   describe('of a source', () => {
@@ -234,7 +240,7 @@ describe('metrics', () => {
 
   async function render(sourceIndex: SourceIndex, now = NOW): Promise<string> {
     const { list, fileSpread, rendered, usage } = sourceIndex;
-    const shown = { list, fileSpread, rendered, usage, limits: LIMITS, reconcileHistograms: new Map() };
+    const shown = { list, fileSpread, rendered, usage, reconcileHistograms: new Map() };
     const portions = renderFleetMetrics(shown, now);
     return (await metrics.render()) + [...portions].join('');
   }
