@@ -33,7 +33,7 @@ export async function startBaseline(
   });
 }
 
-/** In memory alone. */
+/** Pushgateway without persistence. */
 export async function startPushgateway(stage: Stage, { isChecked }: { isChecked: boolean }): Promise<Running> {
   const port = await freePort();
   const unchecked = isChecked ? [] : ['--push.disable-consistency-check'];

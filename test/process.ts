@@ -1,11 +1,11 @@
-/** The real process, started as `npm start` does, and what the suites ask of it. */
+/** Starts the real process as `npm start` does, and gives the suites access to it. */
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { fileURLToPath } from 'node:url';
 import { reportBody } from './fixtures.ts';
 
 const MAIN = fileURLToPath(new URL('../src/main.ts', import.meta.url));
-/** Ample for a slow machine on which other suites run too. */
+/** Enough for a slow machine on which other suites run too. */
 const PATIENCE_MS = 60_000;
 
 export type Ended = { readonly code: number | null; readonly signal: NodeJS.Signals | null; readonly output: string };
@@ -15,19 +15,19 @@ export type Service = {
   readonly url: string;
   readonly port: number;
   readonly pid: number;
-  /** What it has written so far, to both streams. */
+  /** Everything written so far to stdout and stderr. */
   output(): string;
-  /** Posts a report of now. */
+  /** Posts a report whose check ran now. */
   post(changes?: Record<string, unknown>, headers?: Record<string, string>): Promise<Response>;
-  /** What `/status.json` shows. */
+  /** The rows of `/status.json`. */
   list(): Promise<Record<string, unknown>[]>;
   signal(signal: NodeJS.Signals): void;
   readonly ended: Promise<Ended>;
-  /** SIGKILL, for clean-up: resolves when it is gone, and may be called when it already is. */
+  /** Sends SIGKILL, for clean-up, and resolves when the process has ended. May be called again. */
   kill(): Promise<void>;
 };
 
-/** Runs `src/main.ts` to its end. */
+/** Runs `src/main.ts` until it ends. */
 export async function runMain(env: Record<string, string>, args: readonly string[] = []): Promise<Ended> {
   const { ended, child } = spawnMain(env, args);
   const timer = setTimeout(() => child.kill('SIGKILL'), PATIENCE_MS);
@@ -67,12 +67,12 @@ export async function startMain(env: Record<string, string>, launcher: readonly 
   };
 }
 
-/** Whether a suite must be skipped for want of this program; with CI=true none is, and then the suite fails. */
+/** Whether a suite must be skipped because this program is not installed. False with CI=true: there the suite must fail. */
 export function isMissing(program: string): boolean {
   return process.env.CI !== 'true' && spawnSync(program, ['--version']).error !== undefined;
 }
 
-/** Asks again and again until there is an answer that is not undefined; an error of `ask` ends it. */
+/** Calls `ask` again and again until it returns something other than undefined. An error of `ask` ends it. */
 export async function until<T>(ask: () => T | undefined | Promise<T | undefined>): Promise<T> {
   const deadline = performance.now() + PATIENCE_MS;
   for (;;) {

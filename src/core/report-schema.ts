@@ -4,9 +4,9 @@ import type { FromSchema } from 'json-schema-to-ts';
 export const MAX_FILES = 10_000;
 
 export const MAX_KEY_LENGTH = 200;
-/** What a repo and a server may be called: safe in labels, URLs, comma lists and badges. */
+/** The names that a repo and a server may have. They are safe in labels, URLs, comma lists and badges. */
 export const KEY = '^[A-Za-z0-9][A-Za-z0-9._:/@-]*$';
-/** `user:secret@`, as in a URL: it would be shown to everybody who reads. */
+/** `user:secret@`, as in a URL. Such a name is refused: everybody who reads would see the password. */
 export const KEY_WITH_PASSWORD = ':[^/@]*@';
 const URL_WITH_PASSWORD = '^[A-Za-z][A-Za-z0-9+.-]*://[^/?#]*:[^/?#]*@';
 const key = {
@@ -19,9 +19,9 @@ const key = {
 } as const;
 
 /**
- * The body of `POST /api/status`: this one schema validates, gives {@link ReportBody} and stands in `/openapi.json`.
- * Each description completes the sentence "must be …", which is what a 422 says. Rules across fields are in `report.ts`.
- * An optional field that is null, or an empty text, counts as absent.
+ * The body of `POST /api/status`. This schema validates the body, defines {@link ReportBody} and is part of `/openapi.json`.
+ * Each description completes the sentence "must be …", which a 422 shows. Rules across fields are in `report.ts`.
+ * An optional field counts as absent if it is null or an empty text.
  */
 export const reportSchema = {
   type: 'object',
@@ -83,5 +83,5 @@ export const reportSchema = {
   },
 } as const;
 
-/** A body of the right shape; the rules across fields are not checked yet. */
+/** A body that matches the schema. The rules across fields are still to be checked. */
 export type ReportBody = FromSchema<typeof reportSchema>;

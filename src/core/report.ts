@@ -9,7 +9,7 @@ const MAX_AHEAD_MS = 5 * 60_000;
 const HALF_HOUR_MS = 30 * 60_000;
 const MAX_IGNORED = 100;
 
-/** A report that keeps every rule. */
+/** A valid report. */
 export type Report = {
   readonly repo: string;
   readonly server: string;
@@ -24,7 +24,7 @@ export type Report = {
   readonly pipelineUrl: string | null;
   /** Name → diff, for the files that came with one; at most 16 KiB each. Null when none did. */
   readonly diffs: Readonly<Record<string, string>> | null;
-  /** Posted fields that the contract does not know. */
+  /** Names of posted fields that are not part of the contract. */
   readonly ignored: readonly string[];
 };
 
@@ -48,7 +48,7 @@ export function parseReport(value: unknown, now: number): Report {
   const lastCheckMs =
     isRecord(value) && typeof value.last_check === 'string' ? parseTimestamp(value.last_check) : Number.NaN;
   const tooMany = tooManyFiles(value);
-  // a list that is too long is refused for its length alone: looking into it would cost more than it tells
+  // a list that is too long is refused for its length alone: validating its items would cost time and help nobody
   if (!isBody(tooMany ? { ...(value as object), files: [] } : value) || tooMany) {
     throw invalid([
       ...describeErrors(isBody.errors ?? []),
@@ -76,8 +76,8 @@ export function parseReport(value: unknown, now: number): Report {
 }
 
 /**
- * The source that an unusable body speaks of, as far as it can be read: a refusal is then shown with its source. Only names that a
- * source may have: they go into the log, anything else stays out of it.
+ * Finds the source that an invalid body names, so that the refusal can be shown with it. Returns only names that a source may have: they
+ * go into the log, and nothing else from such a body may.
  */
 export function sourceOf(body: unknown): { repo: string; server: string } | undefined {
   let repo: unknown;
@@ -105,7 +105,7 @@ function tooManyFiles(value: unknown): ValidationError | undefined {
   };
 }
 
-/** The rules that tie fields to each other and to the clock. Each looks only at fields that are of the right type. */
+/** Checks the rules across fields and against the clock. Each rule skips fields of the wrong type, which the schema reports. */
 function crossRules(value: unknown, now: number, lastCheckMs: number): ValidationError[] {
   const errors: ValidationError[] = [];
   if (!isRecord(value)) return errors;

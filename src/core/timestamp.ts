@@ -4,9 +4,9 @@ const ZONE = /(?:[Zz]|[+-]\d\d(?::?\d\d)?)$/;
 const DAYS_IN_MONTH = [31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31];
 
 /**
- * Reads an ISO 8601 date and time with a zone, as RFC 3339 profiles it and as `date -Is`, `date +%FT%T%z` and Python's
- * `isoformat()` write it. A leap second (`:60`) is the first instant of the next minute.
- * @returns milliseconds since the epoch; NaN for anything else, an impossible date and a missing zone included
+ * Reads an ISO 8601 date and time with a zone: RFC 3339, and what `date -Is`, `date +%FT%T%z` and Python's `isoformat()` write.
+ * A leap second (`:60`) counts as the first second of the next minute.
+ * @returns milliseconds since the epoch; NaN for anything else, including impossible dates and a missing zone
  */
 export function parseTimestamp(text: string): number {
   const match = ISO_8601.exec(text);
@@ -18,13 +18,13 @@ export function parseTimestamp(text: string): number {
   if (d < 1 || d > daysIn(y, mo) || h > 23 || mi > 59 || s > 60 || zh > 23 || zm > 59) return Number.NaN;
   const ms = fraction === undefined ? 0 : Math.floor(Number(`0.${fraction}`) * 1000);
   const zoneMs = (zh * 60 + zm) * (sign === '-' ? -60_000 : 60_000);
-  // Date.UTC takes the years 0 to 99 for 1900 to 1999
+  // Date.UTC would read the years 0 to 99 as 1900 to 1999
   if (y < 100) return Number.NaN;
   return Date.UTC(y, mo - 1, d, h, mi, s, ms) - zoneMs;
 }
 
 /**
- * The text as RFC 3339 has it, with the zone that it came with: a blank becomes `T`, missing seconds `:00`, `+0200` and `+02` become `+02:00`.
+ * Rewrites a timestamp as RFC 3339 and keeps its zone: a blank becomes `T`, missing seconds become `:00`, `+0200` and `+02` become `+02:00`.
  * @param text that {@link parseTimestamp} can read
  */
 export function completeTimestamp(text: string): string {

@@ -1,6 +1,6 @@
 import type { ErrorObject } from 'ajv';
 
-/** One broken rule: where in the JSON value (RFC 6901 JSON Pointer, "" is the whole) and what is wrong, for a person. */
+/** One broken rule. `pointer` says where: a JSON Pointer (RFC 6901), "" for the whole value. `detail` tells a person what is wrong. */
 export type ValidationError = { readonly pointer: string; readonly detail: string };
 
 /** Where one rule is broken in many places, so many are listed and the rest counted: a bad body must not make a huge answer. */

@@ -1,10 +1,10 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { Refusal } from '../core/refusal.ts';
 
-/** A piece of work that waits, and how to answer whoever waits for it. */
+/** A piece of work that waits, and the functions that answer whoever waits for it. */
 export type Task<Work, Result> = {
   readonly work: Work;
-  /** Works of the same key are done one after another, in their order. */
+  /** Tasks with the same key are done one after another, in the order in which they were added. */
   readonly key: string;
   resolve(result: Result): void;
   reject(error: Error): void;
@@ -12,40 +12,40 @@ export type Task<Work, Result> = {
 
 export type Queue<Work, Result> = {
   /**
-   * Whoever adds bounds what waits: here it is taken.
-   * @param bytes the size of the work: a batch has only so much
+   * The queue has no bound of its own: callers bound how much waits.
+   * @param bytes the size of the work, for the limit of a batch
    * @throws {Refusal} `store_unavailable` when it has waited too long, or when the queue is draining
    */
   add(work: Work, key: string, bytes: number): Promise<Result>;
   readonly isDraining: boolean;
-  /** Refuses further work and resolves when all that waits is done. */
+  /** Refuses further work, and resolves when all waiting work is done. */
   drain(): Promise<void>;
 };
 
 export type QueueOptions<Work, Result> = {
   readonly timeoutMs: number;
-  /** Answers every task, save those it returns: they go first into the next batch. At most one batch is under way. */
+  /** Answers every task except those that it returns: they come first in the next batch. At most one batch is in flight. */
   readonly process: (batch: readonly Task<Work, Result>[]) => Promise<readonly Task<Work, Result>[]>;
-  /** Some have waited longer than `timeoutMs`, and have been refused. */
+  /** Called when tasks have waited longer than `timeoutMs` and were refused. */
   readonly onTimeout: (error: Error) => void;
 };
 
 type Waiting<Work, Result> = Task<Work, Result> & { readonly bytes: number; readonly since: number; isLate: boolean };
 
 const MAX_BATCH = 1000;
-/** Fewer are not worth two batches. */
+/** With fewer tasks, splitting them into two batches gains nothing. */
 const MIN_TO_HALVE = 16;
 const FAST_MS = 4;
 const GATHER_MS = 2;
-/** A batch ends with the work that reaches this: it is copied to the thread that writes. */
+/** A batch ends with the task that reaches this size, because all of it is copied to the writer thread. */
 const MAX_BATCH_BYTES = 8 * 1_048_576;
 const WATCH_MS = 250;
 
-/** What has arrived while a batch was under way goes into the next, one task of a key at a time. */
+/** Tasks that arrive while a batch is in flight go into the next one, at most one task per key. */
 export function createQueue<Work, Result>(options: QueueOptions<Work, Result>): Queue<Work, Result> {
   const { timeoutMs, process, onTimeout } = options;
   let waiting: Waiting<Work, Result>[] = [];
-  let underWay: readonly Waiting<Work, Result>[] = [];
+  let inFlight: readonly Waiting<Work, Result>[] = [];
   let loop: Promise<void> | undefined;
   let isDraining = false;
   const watchdog = setInterval(answerLate, Math.min(WATCH_MS, timeoutMs));
@@ -58,20 +58,20 @@ export function createQueue<Work, Result>(options: QueueOptions<Work, Result>): 
     while (waiting.length > 0) {
       const size = await gather(inHand, lastMs < FAST_MS);
       const startedAt = performance.now();
-      underWay = takeBatch(size);
-      const again = new Set(await process(underWay));
+      inFlight = takeBatch(size);
+      const again = new Set(await process(inFlight));
       lastMs = performance.now() - startedAt;
-      inHand = underWay.length + waiting.length;
-      waiting.unshift(...underWay.filter((task) => again.has(task) && !task.isLate));
-      underWay = [];
+      inHand = inFlight.length + waiting.length;
+      waiting.unshift(...inFlight.filter((task) => again.has(task) && !task.isLate));
+      inFlight = [];
     }
     loop = undefined;
   }
 
   /**
-   * Waits a moment at most, for as long as every turn of the event loop brings more, and returns how many to take. Where a batch is
-   * done fast, that is half of all that are in hand: while one half is on its way to the disk, the clients of the other are answered.
-   * Where it is slow, as few batches as possible are best: all.
+   * Waits for at most {@link GATHER_MS}, as long as every turn of the event loop brings more tasks, and returns how many to take. If batches
+   * are fast, it takes half of all tasks: while one half is written, the clients of the other half get their answers. If batches are slow,
+   * it takes all, because fewer batches are then faster.
    */
   async function gather(inHand: number, isFast: boolean): Promise<number> {
     const deadline = performance.now() + GATHER_MS;
@@ -104,12 +104,12 @@ export function createQueue<Work, Result>(options: QueueOptions<Work, Result>): 
     return batch;
   }
 
-  /** What waits is taken out; what is under way may still be done. */
+  /** Refuses late tasks. Those that wait leave the queue; those in flight may still be stored. */
   function answerLate(): void {
     const limit = performance.now() - timeoutMs;
     const isNewlyLate = (task: Waiting<Work, Result>): boolean => task.since < limit && !task.isLate;
     const late = waiting.filter(isNewlyLate);
-    const stuck = underWay.filter(isNewlyLate);
+    const stuck = inFlight.filter(isNewlyLate);
     if (late.length === 0 && stuck.length === 0) return;
     const error = new Error(`no answer from the store within ${timeoutMs / 1000} s`);
     waiting = waiting.filter((task) => !isNewlyLate(task));

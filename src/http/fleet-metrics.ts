@@ -6,18 +6,18 @@ import type { Fleet } from '../fleet/fleet.ts';
 import type { RenderedTexts } from '../fleet/rendered-text.ts';
 import type { Source } from '../fleet/source-index.ts';
 
-/** What of the fleet metrics show. */
+/** The part of the fleet that metrics show. */
 type Shown = Pick<Fleet, 'list' | 'fileSpread' | 'reconcileHistograms' | 'rendered' | 'usage'>;
 
-/** Sources rendered in one go. */
+/** Sources rendered before the event loop is free for other requests. */
 const PORTION = 2000;
 const PORTION_CHARS = 200_000;
-/** The widest of each repo; the rest would be series without number. */
+/** Of each repo, only the files that differ on the most servers get a series: otherwise the number of series would have no bound. */
 const MAX_FILES_PER_REPO = 100;
 
 type SourceGauge = readonly [name: string, help: string, value: (source: Source, now: number) => number | undefined];
 
-/** Per source. Names, types and meaning are the design's promise. A value that is undefined has no series. */
+/** Gauges per source. Names, types and meaning are a promise to users. An undefined value has no series. */
 const SOURCE_GAUGES: readonly SourceGauge[] = [
   ['gitops_drift_count', 'Files that differ from Git, by the newest report.', ({ snapshot }) => driftCountOf(snapshot)],
   [
@@ -44,8 +44,8 @@ const SOURCE_GAUGES: readonly SourceGauge[] = [
 ];
 
 /**
- * What the fleet knows, in Prometheus' text format, in portions of at most {@link PORTION} sources. Written from the fleet itself at each
- * scrape, so that it is never out of date and a removed source's series are gone.
+ * Renders the fleet in Prometheus' text format, in portions of at most {@link PORTION} sources. Each scrape reads the fleet itself, so that
+ * values are never out of date and the series of removed sources vanish.
  */
 export function* renderFleetMetrics(fleet: Shown, now: number): Generator<string> {
   yield renderVerdicts(fleet.list(), now);
@@ -69,7 +69,7 @@ function* renderGauge([name, help, value]: SourceGauge, { list, rendered }: Show
   }
 }
 
-/** `{a="b",…}` with the values escaped as the text format wants it. */
+/** `{a="b",…}`, with values escaped for the text format. */
 export function renderLabels(labels: Readonly<Record<string, string>>): string {
   const pairs = Object.entries(labels).map(([name, value]) => `${name}="${value.replace(/[\\"\n]/g, escapeLabel)}"`);
   return `{${pairs.join(',')}}`;
@@ -139,7 +139,7 @@ function widestOf(files: ReadonlyMap<string, number>): (readonly [file: string, 
   return widest.done().items.toReversed();
 }
 
-/** Of repos that still have a source: what is gone must not linger. */
+/** Only of repos that have a source: the series of removed repos must vanish. */
 function* renderReconcileHistograms({ reconcileHistograms, fileSpread }: Shown): Generator<string> {
   const name = 'gitops_drift_duration_seconds';
   const help = 'How long files stayed different, observed when a report says that they are back.';

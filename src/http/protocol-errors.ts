@@ -86,7 +86,10 @@ export function createProtocolErrors({
 
     acceptFailed: ({ code, message }) => countAndLog('other', { cause: code, detail: message }),
 
-    abandon: (socket) => void socket.destroy(),
+    abandon(socket) {
+      for (const { req } of connections.responsesOf(socket)) if (!req.complete) broken.add(req);
+      socket.destroy();
+    },
 
     isRefused: (socket) => refused.has(socket),
     isBroken: (request) => broken.has(request),

@@ -41,15 +41,16 @@ export function createRequestMiddleware(options: RequestOptions): Middleware {
 
     function finish(): void {
       // its refusal reaches nobody, and it was no report
-      if (refusal !== undefined && isBroken(ctx.req)) return;
+      const isLost = refusal !== undefined && isBroken(ctx.req);
       const ms = performance.now() - startedAt;
       const route = routeOf(ctx);
-      metrics.requestDone(ctx.method, route, ctx.status, ms);
+      if (!isLost) metrics.requestDone(ctx.method, route, ctx.status, ms);
       const answered = { ctx, refusal, requestId, ms };
       if (ctx.method === 'POST' && route === '/api/status') {
-        if (refusal !== undefined) metrics.reportRejected(refusal.reason);
-        logReport(log, answered);
-      } else {
+        if (refusal !== undefined && !isLost) metrics.reportRejected(refusal.reason);
+        // of one that breaks off nobody else tells which source it was for
+        if (!isLost || !ctx.req.complete) logReport(log, answered);
+      } else if (!isLost) {
         logRequest(log, answered);
       }
     }

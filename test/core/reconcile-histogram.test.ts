@@ -5,17 +5,21 @@ import { type Service, createClock, makeFolder, reportOf, startService, driftsOf
 
 const MINUTE = 60_000;
 
-describe('durations', () => {
-  it('count each drift in the first bucket that holds it', () => {
-    const entry = createHistogram();
-    expect(entry).to.deep.equal({ counts: [0, 0, 0, 0, 0, 0, 0, 0, 0], sumMs: 0 });
+describe('the reconcile histogram', () => {
+  it('counts each drift in the first bucket that holds it', () => {
+    const histogram = createHistogram();
+    expect(histogram).to.deep.equal({ counts: [0, 0, 0, 0, 0, 0, 0, 0, 0], sumMs: 0 });
     for (const [index, seconds] of BUCKETS.entries()) {
-      observe(entry, seconds * 1000);
-      observe(entry, seconds * 1000 + 1);
-      expect(entry.counts.slice(0, index + 2), `${seconds} s`).to.deep.equal([1, ...Array<number>(index).fill(2), 1]);
+      observe(histogram, seconds * 1000);
+      observe(histogram, seconds * 1000 + 1);
+      expect(histogram.counts.slice(0, index + 2), `${seconds} s`).to.deep.equal([
+        1,
+        ...Array<number>(index).fill(2),
+        1,
+      ]);
     }
-    observe(entry, 0);
-    expect(entry.counts[0]).to.equal(2);
+    observe(histogram, 0);
+    expect(histogram.counts[0]).to.equal(2);
   });
 });
 

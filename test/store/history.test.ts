@@ -9,7 +9,7 @@ const EVER = { from: 0, to: Number.MAX_SAFE_INTEGER };
 const LATER = NOW + 1000 * MINUTE;
 
 for (const driver of drivers) {
-  describe(`store of the past: ${driver.name}`, () => {
+  describe(`history in the store: ${driver.name}`, () => {
     let folder: ReturnType<typeof makeFolder>;
     let store: Store;
 
@@ -159,7 +159,7 @@ for (const driver of drivers) {
         ]);
       });
 
-      it('knows what begins in the instant in which the range ends, be it over by now or not', async () => {
+      it('knows what begins in the millisecond in which the range ends, whether it has ended by now or not', async () => {
         const first = await report(null, [], 0);
         const second = await report(first, ['f'], 2);
         for (const names of [undefined, []]) {
@@ -181,7 +181,7 @@ for (const driver of drivers) {
         expect(await history(minutes(30, 31))).to.deep.equal(['30 web a OUT_OF_SYNC 1', '31 web a OUT_OF_SYNC 1']);
       });
 
-      it('keeps the lives of one source apart', async () => {
+      it('does not mix a removed source with a new one of the same name', async () => {
         const first = await report(null, ['f'], 0);
         await remove(first, 2);
         await report(null, [], 4);
@@ -194,7 +194,7 @@ for (const driver of drivers) {
         expect(await history(minutes(2, 3))).to.deep.equal([]);
       });
 
-      it('keeps lives apart that follow each other in one instant', async () => {
+      it('does not mix them if the new one comes in the millisecond of the removal', async () => {
         const first = await report(null, [], 0);
         await remove(first, 2);
         const second = await report(null, ['f'], 2);
@@ -244,11 +244,11 @@ for (const driver of drivers) {
       });
     });
 
-    describe('durations', () => {
+    describe('reconcile histograms', () => {
       const counted = (...ms: number[]) => {
-        const entry = createHistogram();
-        for (const each of ms) observe(entry, each);
-        return entry;
+        const histogram = createHistogram();
+        for (const each of ms) observe(histogram, each);
+        return histogram;
       };
 
       it('are nothing when nothing has come back', async () => {

@@ -233,13 +233,13 @@ for (const driver of drivers) {
         expect(await loadAll(store)).to.deep.equal([]);
       });
 
-      it('tells a report of an earlier life which row is the present one', async () => {
+      it('tells a report for a source that was removed and came back which row is the current one', async () => {
         const old = await report(null, ['a'], NOW);
         await store.commit([removalChange(old, NOW + 1)]);
-        const present = await report(null, [], NOW + 2);
-        expect(present.snapshot.version).to.equal(old.snapshot.version);
-        expect(await store.commit([reportChange(old, ['b'], NOW + 3)])).to.deep.equal([{ conflict: present }]);
-        expect(await loadAll(store)).to.deep.equal([present]);
+        const current = await report(null, [], NOW + 2);
+        expect(current.snapshot.version).to.equal(old.snapshot.version);
+        expect(await store.commit([reportChange(old, ['b'], NOW + 3)])).to.deep.equal([{ conflict: current }]);
+        expect(await loadAll(store)).to.deep.equal([current]);
       });
 
       it('tells a removal of an older version which row has won, and removes nothing', async () => {

@@ -1,4 +1,4 @@
-/** The SQL of the past: drifts and lives of sources, read bit by bit. */
+/** The SQL that reads history: closed drifts, and the lifetimes of sources. Long results are read in slices. */
 import { DatabaseSync, type StatementSync } from 'node:sqlite';
 import type { Interval, Life } from '../../core/history.ts';
 import { Refusal } from '../../core/refusal.ts';
@@ -18,19 +18,19 @@ export type LifeRow = [
   files: string,
 ];
 
-/** A connection of its own: what is read between `begin` and `end` is of one instant. */
+/** One database connection. Everything read between `begin` and `end` belongs to one transaction. */
 export type HistoryQueries = {
   begin(): void;
   end(): void;
   detail(repo: string, server: string): [...SourceRow, diffs: string | null] | undefined;
-  /** The drifts of one life that were closed last, newest first. */
+  /** The drifts of one lifetime that were closed last, newest first. */
   lastClosed(id: number, limit: number): DriftRow[];
   lapses(from: number, to: number): LapseRow[];
   driftsOfAll(from: number, to: number): Iterable<DriftRow>;
   driftsOf(life: LifeRow, from: number, to: number): Iterable<DriftRow>;
-  /** The lives of the selected sources that have a part in the range. */
+  /** The lifetimes of the selected sources that overlap the range. */
   lives(from: number, to: number, selection: Selection): Iterable<LifeRow>;
-  /** All that is known of a life within the range. Yields wherever it can be interrupted. */
+  /** What is known about a lifetime within the range. Yields wherever it can be interrupted. */
   readLife(life: LifeRow, from: number, to: number): Generator<void, Life>;
   close(): void;
 };
@@ -39,7 +39,7 @@ const DRIFT_COLUMNS = 'repo, server, name, times, opened_at, closed_at';
 const LIFE_COLUMNS = 'id, repo, server, first_seen, removed_at, received_at, stale_at, files';
 /** Rows read before a query can be interrupted. */
 export const ROWS_AT_ONCE = 200;
-/** Of one source. Past it a query is refused: the memory for them would have no bound. */
+/** Drifts of one source that a query reads. Beyond it the query is refused: its memory would have no bound. */
 const MAX_INTERVALS = 500_000;
 
 export function openHistoryQueries(file: string): HistoryQueries {
@@ -122,9 +122,9 @@ export function openHistoryQueries(file: string): HistoryQueries {
       }
       const sql = 'SELECT began_at, ended_at FROM lapses WHERE source_id = ? AND ended_at > ? AND began_at < ?';
       const lapses = prepare(sql).all(id, from, to) as unknown as [number, number][];
-      // what a removed source was by its end stands in its drifts and lapses already
-      const present: Interval[] = removedAt === null ? [[Math.max(staleAt, receivedAt), null]] : [];
-      return { repo, server, lived: [firstSeen, removedAt], drifts, lapses: [...lapses, ...present] };
+      // a removal has closed and stored the last lapse; that of a living source follows from its stale_at
+      const currentLapse: Interval[] = removedAt === null ? [[Math.max(staleAt, receivedAt), null]] : [];
+      return { repo, server, lived: [firstSeen, removedAt], drifts, lapses: [...lapses, ...currentLapse] };
     },
   };
 }

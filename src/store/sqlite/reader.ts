@@ -1,4 +1,4 @@
-/** The thread that reads history and details, on connections of its own, so that no read waits for a write; see `sqlite.ts`. */
+/** The reader thread: it reads history and details on its own connections, so that no read waits for a write. See `sqlite.ts`. */
 import { workerData } from 'node:worker_threads';
 import { compareTexts } from '../../core/compare.ts';
 import { stateChanges } from '../../core/history.ts';
@@ -18,26 +18,26 @@ import { serve } from './worker.ts';
 
 export type ChangeRow = [time: number, repo: string, server: string, verdict: Verdict, driftCount: number];
 /**
- * A part of a long answer, so that no message is a long one. What follows is asked for with `next` and the cursor, until there is none or
- * `drop` says that nobody wants it.
+ * A part of a long result, so that no message is large. The caller gets the next page with `next` and the cursor, until there is no cursor.
+ * If it wants no more, it calls `drop`.
  */
 export type Page<T> = { readonly rows: T[]; readonly isCut: boolean; readonly cursor: number | undefined };
 
 const PAGE_ROWS = 2000;
-/** Of the rows of one answer, as they are in memory: fewer rows than `limit` where names are long. */
+/** Memory for the rows of one result. Beyond it the oldest rows are left out, even if there are fewer than `limit`. */
 const MAX_ANSWER_BYTES = 33_554_432;
 const ROW_BYTES = 150;
 /** After this long a query is refused: while it runs, the write-ahead log cannot be cut back. */
 const MAX_QUERY_MS = 20_000;
-/** Queries that run at a time; each has a connection. Whoever asks bounds what waits. */
+/** Queries that run at a time, each with its own connection. Beyond it a query is refused; callers bound how many wait. */
 const MAX_RUNNING = 4;
 
 const file = workerData as string;
-// details are read at once, between the slices of queries
+// details are short: they are read without slices, between those of the queries
 const details = openHistoryQueries(file);
 const idle: HistoryQueries[] = [];
 let running = 0;
-const unread = new Map<number, { readonly rows: unknown[]; readonly isCut: boolean }>();
+const pendingPages = new Map<number, { readonly rows: unknown[]; readonly isCut: boolean }>();
 let cursors = 0;
 
 const operations = {
@@ -61,40 +61,40 @@ const operations = {
 
   drifts: (from: number, to: number, limit: number, selection: Selection) =>
     inSnapshot(function* readDrifts(queries) {
-      const newest = createTopN(limit, compareDrifts, { sizeOf: driftSize, max: MAX_ANSWER_BYTES });
+      const topN = createTopN(limit, compareDrifts, { sizeOf: driftSize, max: MAX_ANSWER_BYTES });
       const isEverything = Object.values(selection).every((list) => list === undefined);
-      if (isEverything) yield* pushAll(newest, queries.driftsOfAll(from, to));
+      if (isEverything) yield* pushAll(topN, queries.driftsOfAll(from, to));
       else {
         for (const life of queries.lives(from, to, selection)) {
-          yield* pushAll(newest, queries.driftsOf(life, from, to));
+          yield* pushAll(topN, queries.driftsOf(life, from, to));
           yield;
         }
       }
-      return toPage(newest);
+      return toPage(topN);
     }),
 
   history: (from: number, to: number, now: number, limit: number, selection: Selection) =>
     inSnapshot(function* readHistory(queries) {
-      const newest = createTopN(limit, compareChanges, { sizeOf: changeSize, max: MAX_ANSWER_BYTES });
-      // the last row says what it was at `to` itself, so what begins then belongs to it
+      const topN = createTopN(limit, compareChanges, { sizeOf: changeSize, max: MAX_ANSWER_BYTES });
+      // the last row has the state at `to` itself, which includes what begins then
       const end = to + 1;
       for (const row of queries.lives(from, end, selection)) {
         const life = yield* queries.readLife(row, from, end);
         for (const { time, repo, server, verdict, driftCount } of stateChanges(life, from, to, now)) {
-          newest.push([time, repo, server, verdict, driftCount]);
+          topN.push([time, repo, server, verdict, driftCount]);
         }
         yield;
       }
-      return toPage(newest);
+      return toPage(topN);
     }),
 
   next(cursor: number): Page<unknown> {
-    const { rows, isCut } = unread.get(cursor) ?? { rows: [], isCut: false };
-    unread.delete(cursor);
+    const { rows, isCut } = pendingPages.get(cursor) ?? { rows: [], isCut: false };
+    pendingPages.delete(cursor);
     return paged(rows, isCut);
   },
 
-  drop: (cursor: number): void => void unread.delete(cursor),
+  drop: (cursor: number): void => void pendingPages.delete(cursor),
 
   close(): void {
     for (const queries of [details, ...idle]) queries.close();
@@ -103,7 +103,7 @@ const operations = {
 export type ReaderOperations = typeof operations;
 serve(operations);
 
-/** All that `read` sees is of one instant, however many slices it takes. */
+/** Runs `read` in one transaction, however many slices it takes. */
 function* inSnapshot<T>(read: (queries: HistoryQueries) => Generator<void, T>): Generator<void, T> {
   if (running >= MAX_RUNNING) throw new Refusal('overloaded', 'Too many queries of the past are running');
   const queries = idle.pop() ?? openHistoryQueries(file);
@@ -119,7 +119,7 @@ function* inSnapshot<T>(read: (queries: HistoryQueries) => Generator<void, T>): 
       yield;
     }
   } finally {
-    // where it ends early its statements must end before its transaction does
+    // if `read` ends early, its statements must end before the transaction
     rows.return(undefined as T);
     queries.end();
     idle.push(queries);
@@ -127,10 +127,10 @@ function* inSnapshot<T>(read: (queries: HistoryQueries) => Generator<void, T>): 
   }
 }
 
-function* pushAll<T>(newest: TopN<T>, rows: Iterable<T>): Generator<void> {
+function* pushAll<T>(topN: TopN<T>, rows: Iterable<T>): Generator<void> {
   let count = 0;
   for (const row of rows) {
-    newest.push(row);
+    topN.push(row);
     count += 1;
     if (count % ROWS_AT_ONCE === 0) yield;
   }
@@ -143,15 +143,15 @@ function tookTooLong(): Refusal {
   );
 }
 
-function toPage<T>(newest: TopN<T>): Page<T> {
-  const { items, isCut } = newest.done();
+function toPage<T>(topN: TopN<T>): Page<T> {
+  const { items, isCut } = topN.done();
   return paged(items, isCut);
 }
 
 function paged<T>(rows: T[], isCut: boolean): Page<T> {
   if (rows.length <= PAGE_ROWS) return { rows, isCut, cursor: undefined };
   cursors += 1;
-  unread.set(cursors, { rows: rows.slice(PAGE_ROWS), isCut });
+  pendingPages.set(cursors, { rows: rows.slice(PAGE_ROWS), isCut });
   return { rows: rows.slice(0, PAGE_ROWS), isCut, cursor: cursors };
 }
 

@@ -24,10 +24,10 @@ import {
 import { type Call, startWorker } from './worker.ts';
 
 /**
- * The embedded store: SQLite in `dataDir/gitops-status.db`, one thread that writes and one that reads. The folder is made if need
- * be and is this process's alone until `close`.
- * @throws {StoreError} when the folder cannot be used, or when the database is damaged, another program's or of a newer version; what
- *   is there stays as it is
+ * The embedded store: SQLite in `dataDir/gitops-status.db`, with one thread that writes and one that reads. Creates the folder if needed and
+ * locks it until `close`.
+ * @throws {StoreError} when the folder cannot be used, or when the database is damaged, belongs to another program or is of a newer version.
+ *   Existing files are then left unchanged.
  */
 export async function openSqlite(dataDir: string): Promise<Store> {
   const file = join(dataDir, 'gitops-status.db');
@@ -37,13 +37,13 @@ export async function openSqlite(dataDir: string): Promise<Store> {
     const write = await startWriter(file);
     const startReader = () =>
       startWorker<ReaderOperations>(new URL('./reader.ts', import.meta.url), file, (value) => void dropPages(value));
-    // of a query that ended just as its reader left
+    // a query may end just as its reader leaves: its other pages must not stay in memory
     const dropPages = async (value: unknown): Promise<void> => {
       const { cursor } = (value ?? {}) as Partial<Page<unknown>>;
       if (cursor !== undefined) await (await read())('drop', [cursor]);
     };
     let started: ReturnType<typeof startReader> | undefined;
-    // not before the first read of history: a thread has its price in memory
+    // started with the first read: a thread costs memory
     const read = () =>
       (started ??= startReader().catch((error: unknown) => {
         started = undefined;
@@ -131,9 +131,9 @@ function takeFolder(dataDir: string): () => void {
   }
 }
 
-/** Looks before anything is opened for writing, so that a file that is not ours to change is not changed. */
+/** Checks the database before it is opened for writing, so that a file that is not ours stays unchanged. */
 function check(file: string): void {
-  // a log that stays behind would be played into whatever comes in the file's place
+  // SQLite would apply a write-ahead log that stays behind to the file that takes the place
   const advice = `Nothing was changed. Move the file away (with ${file}-wal, if there is one) to start empty, or put a backup in its place`;
   let db: DatabaseSync | undefined;
   try {
@@ -164,7 +164,7 @@ function check(file: string): void {
 
 type Reader = Call<ReaderOperations>;
 
-/** Asks for page after page; between two of them the event loop is free for others. */
+/** Reads page after page. Between two pages the event loop is free for other requests. */
 async function readAll<Row, T>(
   read: Reader,
   first: Promise<Page<Row>>,

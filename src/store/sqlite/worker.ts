@@ -5,12 +5,12 @@ import { Refusal, type RefusalReason } from '../../core/refusal.ts';
 import { StoreError } from '../store.ts';
 
 /**
- * Functions that a worker thread runs for the main thread; arguments and results are cloned. One that is a generator takes turns with
- * the others: it yields wherever it can be interrupted, and what it returns is the result.
+ * Functions that a worker thread runs for the main thread. Arguments and results are cloned. A generator function runs in slices, in turn with
+ * the others: it yields wherever it can be interrupted, and its return value is the result.
  */
 type Operations = Record<string, (...args: never[]) => unknown>;
 type Sliced = Generator<void, unknown>;
-/** What the caller gets of an operation. */
+/** The type that the caller of an operation gets. */
 type Result<T> = T extends Generator<unknown, infer R> ? R : T;
 
 type Request = readonly [id: number, name: string, args: readonly unknown[]] | readonly [cancelled: number];
@@ -18,13 +18,13 @@ type Reply =
   | { readonly id: number; readonly value: unknown }
   | { readonly id: number; readonly error: string; readonly reason?: RefusalReason | undefined };
 
-/** For so long an operation that takes turns runs before it is another's turn. */
+/** How long a sliced operation runs before it is the next one's turn. */
 const SLICE_MS = 5;
 const READY = 0;
 
 /**
- * Runs in the worker: answers the calls of {@link startWorker}, and ends after `close`. Calls that do not take turns are answered one
- * after another; those that do, whenever they are done.
+ * Runs in the worker: answers the calls of {@link startWorker}, and ends after `close`. Plain operations are answered in the order of their
+ * calls, sliced ones whenever they are done.
  */
 export function serve(operations: Operations): void {
   const port = parentPort;
@@ -48,7 +48,7 @@ export function serve(operations: Operations): void {
   reply({ id: READY, value: undefined });
 }
 
-/** Runs operations in slices, in turn. Between two of them messages are heard. */
+/** Runs operations in slices, in turn. Between two slices the thread receives messages. */
 function createTurns(reply: (message: Reply) => void): {
   add(id: number, sliced: Sliced): void;
   cancel(id: number): void;
@@ -106,8 +106,8 @@ function describe(error: unknown): { error: string; reason?: RefusalReason } {
 type Pending = { resolve(value: unknown): void; reject(error: unknown): void };
 
 /**
- * Calls an operation in the worker. Those that do not take turns are done in their order.
- * @param signal when it is aborted the call rejects with its reason, and the worker stops working on it
+ * Calls an operation in the worker. Plain operations are done in the order of their calls.
+ * @param signal when it is aborted, the call rejects with the signal's reason, and the worker stops the operation
  */
 export type Call<O extends Operations> = <K extends keyof O & string>(
   name: K,
@@ -116,9 +116,9 @@ export type Call<O extends Operations> = <K extends keyof O & string>(
 ) => Promise<Result<ReturnType<O[K]>>>;
 
 /**
- * Starts a worker thread whose module calls {@link serve}, and resolves once it does. If the thread dies by itself, so does the
- * process: without its store it has nothing to say.
- * @param onOrphan is given the results of calls that were cancelled too late
+ * Starts a worker thread whose module calls {@link serve}, and resolves once it does. If the thread crashes, the process does too: without its
+ * store the service is of no use.
+ * @param onOrphan gets the results of calls that were cancelled too late
  * @throws {StoreError} when the module fails while it loads, and from calls whose operation throws; a {@link Refusal} stays one
  */
 export async function startWorker<O extends Operations>(

@@ -114,7 +114,7 @@ describe('metrics', () => {
     );
   });
 
-  it('render the spread of very many repos', async () => {
+  it('render the file spread of very many repos', async () => {
     const sources = Array.from({ length: 3000 }, (_, i) =>
       storedSource(i + 1, { repo: `repo-${Math.floor(i / 2)}`, server: `s${i}`, files: ['etc/some/file'] }),
     );
