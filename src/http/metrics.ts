@@ -10,6 +10,7 @@ export type Metrics = {
   commitDone(durationMs: number, reports: number): void;
   storeFailed(operation: string): void;
   tokensRead(isSuccess: boolean): void;
+  logLinesDropped(lines: number): void;
   requestDone(method: string, route: string, status: number, durationMs: number): void;
   /** Prometheus' text format. */
   render(): Promise<string>;
@@ -29,6 +30,7 @@ export function createMetrics(build: { readonly version: string; readonly store:
   const store = storeMetrics(registers);
   const requestDone = requestMetrics(registers);
   const tokensRead = tokensMetric(registers);
+  const logLinesDropped = logMetric(registers);
   describeBuild(build, registers);
 
   return {
@@ -37,6 +39,7 @@ export function createMetrics(build: { readonly version: string; readonly store:
     ...store,
     requestDone,
     tokensRead,
+    logLinesDropped,
     render: () => registry.metrics(),
   };
 }
@@ -117,6 +120,15 @@ function tokensMetric(registers: Registry[]): Metrics['tokensRead'] {
   });
   gauge.set(1);
   return (isSuccess) => gauge.set(isSuccess ? 1 : 0);
+}
+
+function logMetric(registers: Registry[]): Metrics['logLinesDropped'] {
+  const dropped = new Counter({
+    name: 'gitops_log_lines_dropped_total',
+    help: 'Lines of the log that standard output did not take.',
+    registers,
+  });
+  return (lines) => dropped.inc(lines);
 }
 
 function describeBuild({ version, store }: { version: string; store: string }, registers: Registry[]): void {
