@@ -1,6 +1,8 @@
 /** Starts the real process as `npm start` does, and gives the suites access to it. */
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
+import { type AddressInfo, createServer } from 'node:net';
+import type { Readable } from 'node:stream';
 import { fileURLToPath } from 'node:url';
 import { reportBody } from './fixtures.ts';
 
@@ -15,6 +17,8 @@ export type Service = {
   readonly url: string;
   readonly port: number;
   readonly pid: number;
+  /** The other end of its standard output, unless it was given a descriptor. */
+  readonly stdout: Readable | null;
   /** Everything written so far to stdout and stderr. */
   output(): string;
   /** Posts a report whose check ran now. */
@@ -41,15 +45,31 @@ export async function runMain(env: Record<string, string>, args: readonly string
  * @param launcher a command that becomes the one that its arguments are
  */
 export async function startMain(env: Record<string, string>, launcher: readonly string[] = []): Promise<Service> {
-  const { child, ended, output } = spawnMain({ HOST: '127.0.0.1', PORT: '0', ...env }, [], launcher);
+  const started = spawnMain({ HOST: '127.0.0.1', PORT: '0', ...env }, [], { launcher });
   const url = await until(async () => {
-    if (child.exitCode !== null) throw new Error(`it has stopped:\n${output()}`);
-    return /listening on (https?:\/\/[^"\s]+)/.exec(output())?.[1];
+    if (started.child.exitCode !== null) throw new Error(`it has stopped:\n${started.output()}`);
+    return /listening on (https?:\/\/[^"\s]+)/.exec(started.output())?.[1];
   });
+  return serviceOf(started, url);
+}
+
+/** As `startMain`, with a standard output that is the caller's: what it says may never be read. */
+export async function startMainOn(stdout: Stdout, env: Record<string, string>): Promise<Service> {
+  const url = `http://127.0.0.1:${await findFreePort()}`;
+  const started = spawnMain({ HOST: '127.0.0.1', PORT: new URL(url).port, ...env }, [], { stdout });
+  await until(async () => {
+    if (started.child.exitCode !== null) throw new Error(`it has stopped:\n${started.output()}`);
+    return (await fetch(`${url}/healthz`).catch(() => undefined))?.ok;
+  });
+  return serviceOf(started, url);
+}
+
+function serviceOf({ child, ended, output }: Started, url: string): Service {
   return {
     url,
     port: Number(new URL(url).port),
     pid: child.pid as number,
+    stdout: child.stdout,
     output,
     post: (changes, headers = {}) =>
       fetch(`${url}/api/status`, {
@@ -83,27 +103,48 @@ export async function until<T>(ask: () => T | undefined | Promise<T | undefined>
   }
 }
 
+/** A port of 127.0.0.1 that is free now, for programs that cannot choose one and tell which. */
+export async function findFreePort(): Promise<number> {
+  const server = createServer().listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const { port } = server.address() as AddressInfo;
+  server.close();
+  await once(server, 'close');
+  return port;
+}
+
+/** A descriptor; or a socket, of which we read what comes, or nothing. */
+export type Stdout = number | 'read' | 'unread';
+export type Started = {
+  readonly child: ChildProcess;
+  readonly ended: Promise<Ended>;
+  readonly output: () => string;
+};
+
 /** Starts `src/main.ts` and does not wait for anything. */
 export function spawnMain(
   env: Record<string, string>,
   args: readonly string[] = [],
-  launcher: readonly string[] = [],
-): { child: ChildProcess; ended: Promise<Ended>; output: () => string } {
+  { launcher = [], stdout = 'read' }: { launcher?: readonly string[]; stdout?: Stdout } = {},
+): Started {
   const [command = '', ...rest] = [...launcher, process.execPath, MAIN, ...args];
   const child = spawn(command, rest, {
     env: { ...process.env, ...env },
-    stdio: ['ignore', 'pipe', 'pipe'],
+    stdio: ['ignore', typeof stdout === 'number' ? stdout : 'pipe', 'pipe'],
   });
   let output = '';
-  for (const stream of [child.stdout, child.stderr]) {
-    stream.setEncoding('utf8').on('data', (text: string) => {
+  for (const stream of [stdout === 'read' ? child.stdout : null, child.stderr]) {
+    stream?.setEncoding('utf8').on('data', (text: string) => {
       output += text;
     });
   }
-  const ended = once(child, 'close').then(([code, signal]: (number | NodeJS.Signals | null)[]) => ({
-    code: code as number | null,
-    signal: signal as NodeJS.Signals | null,
-    output,
-  }));
+  // what nobody reads is never closed
+  const ended = once(child, stdout === 'read' ? 'close' : 'exit').then(
+    ([code, signal]: (number | NodeJS.Signals | null)[]) => ({
+      code: code as number | null,
+      signal: signal as NodeJS.Signals | null,
+      output,
+    }),
+  );
   return { child, ended, output: () => output };
 }

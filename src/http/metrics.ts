@@ -12,6 +12,7 @@ export type Metrics = {
   commitDone(durationMs: number, reports: number): void;
   storeFailed(operation: string): void;
   tokensRead(isSuccess: boolean): void;
+  logLinesDropped(lines: number): void;
   requestDone(method: string, route: string, status: number, durationMs: number): void;
   protocolError(code: (typeof PROTOCOL_ERROR_CODES)[number]): void;
   /** Prometheus' text format. */
@@ -44,6 +45,7 @@ export function createMetrics({ connections, limits, maxConnections, ...build }:
   const protocolError = protocolErrorMetric(registers);
   gaugeConnections(connections, registers);
   describeLimits(limits, maxConnections, registers);
+  const logLinesDropped = logMetric(registers);
   describeBuild(build, registers);
 
   return {
@@ -53,6 +55,7 @@ export function createMetrics({ connections, limits, maxConnections, ...build }:
     requestDone,
     protocolError,
     tokensRead,
+    logLinesDropped,
     render: () => registry.metrics(),
   };
 }
@@ -169,6 +172,15 @@ function tokensMetric(registers: Registry[]): Metrics['tokensRead'] {
   });
   gauge.set(1);
   return (isSuccess) => gauge.set(isSuccess ? 1 : 0);
+}
+
+function logMetric(registers: Registry[]): Metrics['logLinesDropped'] {
+  const dropped = new Counter({
+    name: 'gitops_log_lines_dropped_total',
+    help: 'Lines of the log that standard output did not take.',
+    registers,
+  });
+  return (lines) => dropped.inc(lines);
 }
 
 function describeBuild({ version, store }: { version: string; store: string }, registers: Registry[]): void {
