@@ -20,12 +20,13 @@ const STDOUT = 1;
 /** A write costs more than a line, so lines gather until there are so many characters of them, or for so long. */
 const GATHERED_LENGTH = 8192;
 const GATHERED_MS = 500;
-/** Bytes that wait for a reader, some 5,000 lines. At the bound new lines are dropped. */
-const MAX_WAITING_BYTES = 1_048_576;
+/** Characters that wait for a reader, some 5,000 lines. At the bound new lines are dropped. */
+const MAX_WAITING_LENGTH = 1_048_576;
 /** How long until the next try while nobody reads; it doubles each time. */
 const MIN_RETRY_MS = 1;
 const MAX_RETRY_MS = 100;
 const LINE_BREAK = Buffer.from('\n');
+const NOTHING = Buffer.alloc(0);
 
 /** The log: JSON lines on standard output. */
 export function openLog(level: string): { log: Logger; output: Output } {
@@ -44,9 +45,9 @@ export function openLog(level: string): { log: Logger; output: Output } {
  * the reader is gone) is dropped at once; the lines after it are tried anew.
  */
 function createOutput(target: Target): Output {
-  const chunks: Buffer[] = [];
   let gathered = '';
-  let waitingBytes = 0;
+  /** What is being written: all that had gathered when the write before was done. */
+  let chunk = NOTHING;
   /** The last byte written was in the middle of a line. */
   let isMidLine = false;
   /** The rest of that line was dropped. */
@@ -60,23 +61,13 @@ function createOutput(target: Target): Output {
   };
 
   function flush(): void {
-    gather();
     if (!isPumping) pumped = pump();
   }
 
-  function gather(): void {
-    if (gathered === '') return;
-    const chunk = Buffer.from(gathered);
-    gathered = '';
-    chunks.push(chunk);
-    waitingBytes += chunk.length;
-  }
-
-  /** Writes one chunk after the other: there are never two writes at a time. */
+  /** Writes until nothing is left: there are never two writes at a time. */
   async function pump(): Promise<void> {
     isPumping = true;
-    let retryMs = MIN_RETRY_MS;
-    for (let chunk = chunks[0]; chunk !== undefined; chunk = chunks[0]) {
+    for (let retryMs = MIN_RETRY_MS; hasMore();) {
       try {
         const written = target.write(isTorn ? LINE_BREAK : chunk);
         // no await where it is done: should the process end now, nothing may be written twice
@@ -86,10 +77,18 @@ function createOutput(target: Target): Output {
         if ((error as NodeJS.ErrnoException).code === 'EAGAIN') {
           await sleep(retryMs, undefined, { ref: false });
           retryMs = Math.min(2 * retryMs, MAX_RETRY_MS);
-        } else dropWaiting();
+        } else drop();
       }
     }
     isPumping = false;
+  }
+
+  function hasMore(): boolean {
+    if (chunk.length === 0 && gathered !== '') {
+      chunk = Buffer.from(gathered);
+      gathered = '';
+    }
+    return chunk.length > 0;
   }
 
   async function inFlight(writing: Promise<number>): Promise<number> {
@@ -102,21 +101,17 @@ function createOutput(target: Target): Output {
   }
 
   function takeOff(bytes: number): void {
-    const [chunk] = chunks;
-    if (isTorn || chunk === undefined) {
+    if (isTorn) {
       isTorn = false;
       return;
     }
-    waitingBytes -= bytes;
     isMidLine = bytes < chunk.length && chunk[bytes - 1] !== LINE_BREAK[0];
-    if (bytes === chunk.length) chunks.shift();
-    else chunks[0] = chunk.subarray(bytes);
+    chunk = chunk.subarray(bytes);
   }
 
-  function dropWaiting(): void {
-    const lines = chunks.reduce((sum, chunk) => sum + countLines(chunk), 0);
-    chunks.length = 0;
-    waitingBytes = 0;
+  function drop(): void {
+    const lines = countLines(chunk);
+    chunk = NOTHING;
     isTorn ||= isMidLine;
     isMidLine = false;
     onDrop(lines);
@@ -124,14 +119,13 @@ function createOutput(target: Target): Output {
 
   setInterval(flush, GATHERED_MS).unref();
   process.on('exit', () => {
-    gather();
     // a write that is in flight is completed by its thread
-    writeLast(target.descriptor, isInFlight ? chunks.slice(1) : chunks);
+    writeLast(target.descriptor, isInFlight ? Buffer.from(gathered) : Buffer.concat([chunk, Buffer.from(gathered)]));
   });
 
   return {
     write(line) {
-      if (waitingBytes + gathered.length + line.length > MAX_WAITING_BYTES) {
+      if (chunk.length + gathered.length + line.length > MAX_WAITING_LENGTH) {
         onDrop(1);
         return;
       }
@@ -151,11 +145,9 @@ function createOutput(target: Target): Output {
 }
 
 /** What can be written without waiting, when there is no time left to wait. */
-function writeLast(descriptor: number, chunks: readonly Buffer[]): void {
+function writeLast(descriptor: number, bytes: Buffer): void {
   try {
-    for (const chunk of chunks) {
-      for (let at = 0; at < chunk.length;) at += writeSync(descriptor, chunk, at);
-    }
+    for (let at = 0; at < bytes.length;) at += writeSync(descriptor, bytes, at);
   } catch {
     // nobody takes it, and nobody is left to be told
   }

@@ -1,28 +1,26 @@
-import { execFileSync, spawn } from 'node:child_process';
+import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { closeSync, constants, openSync, readFileSync } from 'node:fs';
-import { Socket } from 'node:net';
+import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import type { Readable } from 'node:stream';
 import { expect } from 'chai';
 import { makeFolder } from '../fixtures.ts';
-import { type Service, type Stdout, findFreePort, spawnMain, startMain, startMainOn, until } from '../process.ts';
+import { type Service, findFreePort, spawnMain, startMain, startMainOn, until } from '../process.ts';
 import { postBurst } from './burst.ts';
+import {
+  type Outlet,
+  READ_OUTLETS,
+  droppedLines,
+  expectEachLine,
+  linesUntil,
+  openFile,
+  openPipe,
+  openSocket,
+  parseLines,
+} from './outlets.ts';
 import { mayMount, openSmallDisk } from './small-disk.ts';
 
 /** Writes more than a pipe and what may wait for its reader hold together. */
-const FLOOD = 4000;
-const DROPPED = /^gitops_log_lines_dropped_total (\d+)$/m;
-
-/** A standard output for a process, and its other end. */
-type Outlet = {
-  readonly stdout: Stdout;
-  /** What a test does once the process has it; until then it has a reader. */
-  afterStart(service: Service): void;
-  /** From now on somebody reads. @returns what was read so far */
-  read(service: Service): () => string;
-  close(): void;
-};
+const FLOOD = 3000;
 
 const OUTLETS: Readonly<Record<string, (folder: string) => Outlet>> = {
   'a full disk': () => openFile('/dev/full'),
@@ -31,12 +29,6 @@ const OUTLETS: Readonly<Record<string, (folder: string) => Outlet>> = {
   'a socket that nobody reads': () => openSocket(),
   'a socket whose reader is gone': () => openSocket({ isClosed: true }),
 };
-const READ: Readonly<Record<string, (folder: string) => Outlet>> = {
-  'a pipe': (folder) => openPipe(folder),
-  'a socket': () => openSocket(),
-  'a file': (folder) => openFile(join(folder, 'log')),
-};
-
 describe('the log', function () {
   this.timeout(120_000);
 
@@ -82,18 +74,10 @@ describe('the log', function () {
     });
   }
 
-  for (const [name, open] of Object.entries(READ)) {
+  for (const [name, open] of Object.entries(READ_OUTLETS)) {
     it(`has each line of a burst, whole and in order, on ${name} that takes them`, async () => {
-      const { outlet: taking, service: running } = await start(open);
-      const text = taking.read(running);
-      await postBurst(running.port, FLOOD);
-      expect(await droppedLines(running)).to.equal(0);
-      running.signal('SIGTERM');
-      expect((await running.ended).code).to.equal(0);
-      const lines = await linesUntil('"stopped"', text);
-      expect(lines.filter(({ msg }) => msg === 'report')).to.have.lengthOf(FLOOD);
-      const times = lines.map(({ time }) => Date.parse(time as string));
-      expect(times).to.deep.equal(times.toSorted((a, b) => a - b));
+      const started = await start(open);
+      await expectEachLine(started.outlet, started.service, FLOOD);
     });
   }
 
@@ -170,85 +154,4 @@ describe('the log', function () {
 function warningSoon(): string {
   const script = "setTimeout(() => process.emitWarning('take care'), 500).unref()";
   return `data:text/javascript,${encodeURIComponent(script)}`;
-}
-
-async function droppedLines({ url }: Service): Promise<number> {
-  const metrics = await (await fetch(`${url}/metrics`)).text();
-  return Number(DROPPED.exec(metrics)?.[1]);
-}
-
-type Line = Record<string, unknown>;
-
-/** @returns a line that is not JSON as undefined */
-function parseLines(text: string): (Line | undefined)[] {
-  return text
-    .trimEnd()
-    .split('\n')
-    .map((line) => {
-      try {
-        return JSON.parse(line) as Line;
-      } catch {
-        return undefined;
-      }
-    });
-}
-
-async function linesUntil(last: string, text: () => string): Promise<Line[]> {
-  await until(() => (text().includes(last) && text().endsWith('\n')) || undefined);
-  const lines = parseLines(text());
-  expect(lines).not.to.include(undefined);
-  return lines as Line[];
-}
-
-function collect(stream: Readable): () => string {
-  let text = '';
-  stream.setEncoding('utf8').on('data', (part: string) => {
-    text += part;
-  });
-  return () => text;
-}
-
-function openFile(path: string): Outlet {
-  const stdout = openSync(path, 'w');
-  return {
-    stdout,
-    afterStart() {},
-    read: () => () => readFileSync(path, 'utf8'),
-    close: () => closeSync(stdout),
-  };
-}
-
-/** A named one: what Node gives a child is a socket. */
-function openPipe(folder: string, { isClosed = false } = {}): Outlet {
-  const path = join(folder, 'pipe');
-  execFileSync('mkfifo', [path]);
-  const end = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
-  const stdout = openSync(path, 'w');
-  let reader: Socket | undefined;
-  return {
-    stdout,
-    afterStart() {
-      closeSync(stdout);
-      if (isClosed) closeSync(end);
-    },
-    read() {
-      reader = new Socket({ fd: end, readable: true, writable: false });
-      return collect(reader);
-    },
-    close() {
-      if (reader !== undefined) reader.destroy();
-      else if (!isClosed) closeSync(end);
-    },
-  };
-}
-
-function openSocket({ isClosed = false } = {}): Outlet {
-  return {
-    stdout: 'unread',
-    afterStart({ stdout }) {
-      if (isClosed) stdout?.destroy();
-    },
-    read: ({ stdout }) => collect(stdout as Readable),
-    close() {},
-  };
 }
