@@ -5,6 +5,7 @@ import { parseTimestamp } from '../../core/timestamp.ts';
 import type { OpenDrift } from '../../core/ledger.ts';
 import { lockFolder } from './lock.ts';
 import { APPLICATION_ID, MIGRATIONS } from './migrations.ts';
+import { makePrivate } from './private.ts';
 import type { StateChange } from '../../core/history.ts';
 import type { DriftRow } from './history-queries.ts';
 import type { ChangeRow, Page, ReaderOperations } from './reader.ts';
@@ -120,7 +121,7 @@ export async function openSqlite(dataDir: string): Promise<Store> {
 
 function takeFolder(dataDir: string): () => void {
   try {
-    mkdirSync(dataDir, { recursive: true });
+    mkdirSync(dataDir, { recursive: true, mode: 0o700 });
     return lockFolder(dataDir);
   } catch (error) {
     if (error instanceof StoreError) throw error;
@@ -187,6 +188,9 @@ async function readAll<Row, T>(
 
 async function startWriter(file: string) {
   try {
+    // SQLite gives the files beside it the same mode
+    makePrivate(file);
+    for (const beside of [`${file}-wal`, `${file}-shm`]) if (existsSync(beside)) makePrivate(beside);
     return await startWorker<WriterOperations>(new URL('./writer.ts', import.meta.url), file);
   } catch (error) {
     throw new StoreError(
