@@ -4,7 +4,6 @@ import { isatty } from 'node:tty';
 import { promisify } from 'node:util';
 import pino, { type Logger } from 'pino';
 import { serializeError } from './error-serializer.ts';
-import { serializeError } from './error-serializer.ts';
 
 export type Output = {
   /** Takes a line, with its line break. Never waits and never throws. */

@@ -1,4 +1,3 @@
-import { execFileSync } from 'node:child_process';
 import { once } from 'node:events';
 import { closeSync, existsSync, openSync, readFileSync, renameSync, writeFileSync, writeSync } from 'node:fs';
 import { request as httpsRequest } from 'node:https';
@@ -6,6 +5,7 @@ import { type AddressInfo, createServer } from 'node:net';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { expect } from 'chai';
+import { makeCertificate } from './certificate.ts';
 import { makeFolder, sha256, tokensText } from './fixtures.ts';
 import { type Service, isMissing, runMain, startMain, until } from './process.ts';
 
@@ -199,21 +199,8 @@ describe('the process', function () {
       if (isMissing('openssl')) this.skip();
     });
 
-    function makeCertificate(name: string): { certFile: string; keyFile: string } {
-      const certFile = join(folder.path, `${name}.crt`);
-      const keyFile = join(folder.path, `${name}.key`);
-      execFileSync(
-        'openssl',
-        ['req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes', '-days', '2']
-          .concat(['-subj', '/CN=localhost', '-addext', 'subjectAltName=IP:127.0.0.1'])
-          .concat(['-keyout', keyFile, '-out', certFile]),
-        { stdio: 'ignore' },
-      );
-      return { certFile, keyFile };
-    }
-
     it('speaks https', async () => {
-      const { certFile, keyFile } = makeCertificate('ours');
+      const { certFile, keyFile } = makeCertificate(folder.path, 'ours');
       const service = await start({ TLS_CERT_FILE: certFile, TLS_KEY_FILE: keyFile });
       expect(service.url).to.match(/^https:/);
       const request = httpsRequest(`${service.url}/healthz`, { ca: readFileSync(certFile) }).end();
@@ -223,8 +210,8 @@ describe('the process', function () {
     });
 
     it('says that certificate and key do not belong together', async () => {
-      const { certFile } = makeCertificate('ours');
-      const { keyFile } = makeCertificate('theirs');
+      const { certFile } = makeCertificate(folder.path, 'ours');
+      const { keyFile } = makeCertificate(folder.path, 'theirs');
       const env = { DATA_DIR: folder.path, TLS_CERT_FILE: certFile, TLS_KEY_FILE: keyFile };
       const { code, output } = await runMain(env);
       expect(code).to.equal(2);

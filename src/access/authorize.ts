@@ -31,10 +31,17 @@ export type SourceName = { readonly repo: string; readonly server: string };
 export function authenticate(header: string, { find }: Tokens): Token | undefined {
   if (header === '') return undefined;
   const [, sent] = /^Bearer +([!-~]+) *$/i.exec(header) ?? [];
-  if (sent === undefined) throw new AccessRefusal('unauthorized', 'The header Authorization must be: Bearer TOKEN');
+  if (sent === undefined) throw new AccessRefusal('unauthorized', describeHeader(header));
   const token = find(sent);
   if (token === undefined) throw invalidToken('The token is not known here');
   return token;
+}
+
+function describeHeader(header: string): string {
+  const form = 'The header Authorization must be: Bearer TOKEN';
+  if (!/^Bearer +[^ ]/i.test(header)) return form;
+  const stray = 'a blank, a byte order mark, or a line break, as in a file with Windows line ends (CR LF)';
+  return `${form}. This token has a character that no token has: perhaps ${stray}`;
 }
 
 /**

@@ -6,7 +6,7 @@ import type { Context, Next } from 'koa';
  * that the connection comes from counts.
  */
 export function cleanAddress(ctx: Context, next: Next): Promise<void> {
-  ctx.ip = toAddress(ctx.ip) ?? ctx.socket.remoteAddress ?? '';
+  ctx.request.ip = toAddress(ctx.ip) ?? ctx.socket.remoteAddress ?? '';
   return next();
 }
 

@@ -99,7 +99,9 @@ export function createProtocolErrors({
 
 /** The answer stands in the place of the one to that request. */
 function afterRequest({ reason, message }: Refusal): Refusal {
-  return new Refusal(reason, `${message}. The request before it may have been carried out`);
+  const before = 'a request whose body is longer than its Content-Length, or whose headers end too early';
+  const detail = `${message}. It came behind ${before}, as after a line break in a token. That one may have been carried out`;
+  return new Refusal(reason, detail);
 }
 
 /** The whole answer, as it goes over the wire. */

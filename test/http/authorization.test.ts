@@ -111,7 +111,9 @@ describe('with access control, the service', () => {
       ['Bearer ci,', 'not known'],
       ['Bearer', 'must be: Bearer TOKEN'],
       ['Bearer ', 'must be: Bearer TOKEN'],
-      ['Bearer ci more', 'must be: Bearer TOKEN'],
+      ['Bearer ci more', 'must be: Bearer TOKEN', 'a character that no token has', 'line break'],
+      ['Bearer \u00ef\u00bb\u00bfci', 'a character that no token has', 'byte order mark'],
+      ['Bearer ci\tmore', 'a character that no token has', 'line break'],
       ['ci', 'must be: Bearer TOKEN'],
       ['Basic Y2k6Y2k=', 'must be: Bearer TOKEN'],
     ];

@@ -87,6 +87,18 @@ const BROKEN: readonly Broken[] = [
   ],
 ];
 
+/** Headers with a token from a file, as `curl -H "Authorization: Bearer $(cat token)"` sends them. */
+const LINE_BREAKS: readonly (readonly [name: string, header: string])[] = [
+  ['CR at its end', `${AUTHORIZATION}\r`],
+  ['LF at its end', `${AUTHORIZATION}\n`],
+  ['CR in it', AUTHORIZATION.replace('token', 'to\rken')],
+  ['LF in it', AUTHORIZATION.replace('token', 'to\nken')],
+  ['CR LF in it', AUTHORIZATION.replace('token', 'to\r\nken')],
+  ['CR LF and a blank in it', AUTHORIZATION.replace('token', 'to\r\n ken')],
+  ['CR LF and a colon in it', AUTHORIZATION.replace('token', 'to\r\n ken: x')],
+  ['two CR at its end', `${AUTHORIZATION}\r\r`],
+];
+
 describe('broken HTTP', () => {
   let service: Service;
 
@@ -155,6 +167,22 @@ describe('broken HTTP', () => {
       expect(text).to.not.match(/gitops_last_rejected_timestamp_seconds\{/);
     });
   }
+
+  for (const [name, header] of LINE_BREAKS) {
+    it(`by a token with ${name} is told of the line break`, async () => {
+      for (const request of [get('/status.json', header), post(REPORT, REPORT.length, header)]) {
+        const answer = parseAnswer(await exchange(service.port, request));
+        expectProblem(answer, 400, /line break.*Windows line ends/);
+      }
+      expectNoTrace(SECRET);
+    });
+  }
+
+  it('by a token with an empty line at its end is told of the line break', async () => {
+    const bytes = get('/status.json', `${AUTHORIZATION}\r\n`, 'Accept: application/json');
+    expectProblem(parseAnswer(await exchange(service.port, bytes)), 400, /line break in a token/);
+    expectNoTrace(SECRET);
+  });
 
   it('in the middle of a body that comes slowly ends the request', async () => {
     const wire = await openWire(service.port);
