@@ -1,5 +1,5 @@
 /**
- * What the service is compared with: `node bench/baseline.ts koa|http|net|bytes`, on $PORT of the loopback interface.
+ * Servers to compare the service with: `node bench/baseline.ts koa|http|net|bytes`, on $PORT of the loopback interface.
  *
  * koa    the same Koa, router and body parser with an empty handler
  * http   node:http that parses the same JSON

@@ -36,12 +36,12 @@ export async function get(url: string): Promise<string> {
   return text;
 }
 
-/** Of a metric without labels. */
+/** The value of a metric without labels. */
 export function valueOf(metrics: string, name: string): number {
   return Number(new RegExp(`^${name} (\\S+)$`, 'm').exec(metrics)?.[1]);
 }
 
-/** How long one GET takes, whole answer, milliseconds. */
+/** How long one GET takes until the answer is complete, in milliseconds. */
 export async function timeGet(url: string): Promise<number> {
   const startedAt = performance.now();
   await get(url);
@@ -50,7 +50,7 @@ export async function timeGet(url: string): Promise<number> {
 
 /**
  * Posts reports at a fixed rate until the work is done, however slowly they are answered. Each is timed from when it was due, so that a
- * server that stands still is charged for all that would have come meanwhile.
+ * server that stalls pays for every report that was due meanwhile.
  * @returns milliseconds, one per report
  */
 export async function postDuring(

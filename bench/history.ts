@@ -9,7 +9,7 @@ const DRIFTS_PER_SOURCE = 10;
 const POSTS_PER_SECOND = 200;
 const DAY_MS = 24 * 3_600_000;
 
-/** What was, out of a million drifts, while reports come in. Each read is of another source or repo. */
+/** Reads history out of a million drifts while reports come in. Each read asks for another source or repo. */
 export async function measureHistory({ stage, rounds, seconds, say }: Bench): Promise<Row[]> {
   const dataDir = stage.folder();
   say('seeding 1,000,000 drifts');

@@ -59,7 +59,7 @@ else {
 async function main(chosen: readonly Section[], rounds: number, seconds: number): Promise<void> {
   const stage = createStage();
   for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => process.exit(130));
-  // the way out of an error too
+  // also after an error
   process.on('exit', () => stage.clear());
 
   const hasWrk = hasProgram('wrk', 'wrk');
@@ -75,7 +75,7 @@ async function main(chosen: readonly Section[], rounds: number, seconds: number)
   process.stdout.write(`\n${machine}; ${rounds} rounds of ${seconds} s\n\n${renderTable(rows)}`);
 }
 
-/** What figures depend on: durable ones above all on the disk, and all of them on what else the machine does. */
+/** Describes what the figures depend on: the disk, above all for durable writes, and the load of the machine. */
 function describeMachine(stage: Stage): string {
   const file = openSync(join(stage.folder(), 'sync'), 'w');
   const times = Array.from({ length: 100 }, () => {

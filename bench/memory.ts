@@ -11,7 +11,7 @@ const CLIENTS = 32;
 
 type Memory = { readonly resident: number; readonly heap: number };
 
-/** What the process says of itself in `/metrics`, after a warm start and after everything has been read. */
+/** The memory that the process shows in `/metrics`, after a warm start and after everything has been read. */
 export async function measureMemory(bench: Bench): Promise<Row[]> {
   const few: Memory[] = [];
   const loaded: Memory[] = [];
@@ -20,7 +20,7 @@ export async function measureMemory(bench: Bench): Promise<Row[]> {
     for (const sources of [FEW, MANY]) {
       const folder = bench.stage.folder();
       seedFolder(folder, { sources });
-      // the first start compiles what the second finds compiled
+      // the first start fills the compile cache for the second
       await (await startService(bench.stage, folder)).stop();
       const service = await startService(bench.stage, folder);
       const settled = await readAll(service.url);
@@ -60,7 +60,7 @@ export async function measureMemory(bench: Bench): Promise<Row[]> {
   ];
 }
 
-/** Reads everything some times over, so that all that is kept between reads is there. The least is closest to what is really used. */
+/** Reads everything several times, so that all caches are filled. The smallest figure is closest to the memory really in use. */
 async function readAll(url: string): Promise<Memory> {
   const seen: Memory[] = [];
   for (let i = 0; i < READS; i += 1) {

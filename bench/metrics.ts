@@ -8,7 +8,7 @@ import { runWrk } from './wrk.ts';
 
 const SOURCES = 10_000;
 
-/** One scrape after the other, every family filled, against Pushgateway with as many series. */
+/** One scrape after the other, with every metric filled, against Pushgateway with as many series. */
 export async function measureMetrics(bench: Bench): Promise<Row[]> {
   const { stage, seconds, say, hasPushgateway } = bench;
   const dataDir = stage.folder();

@@ -35,7 +35,7 @@ export async function measurePost(bench: Bench): Promise<Row[]> {
   if (figures.unchecked === undefined) return rows;
   rows.push(row('Pushgateway, unchecked', figures.ours, figures.unchecked, 1));
 
-  // last: it goes on working off what was pushed when the load has ended
+  // last: after the load it is still busy with what was pushed
   const checked = await startPushgateway(stage, { isChecked: true });
   say('warming up the default Pushgateway');
   await push(stage, checked, WARM_UP_SECONDS);
@@ -65,7 +65,7 @@ function row(rival: string, ours: readonly number[], theirs: readonly number[], 
   });
 }
 
-/** A load that does not do what the table says would be worse than none. */
+/** Fails if the load did not change anything: the table would then be wrong. */
 async function requireChanges({ url }: Running): Promise<void> {
   const text = await (await fetch(`${url}/metrics`)).text();
   const count = (result: string): number =>

@@ -1,10 +1,10 @@
-/** A thread that reads one URL over and over: what it costs to take megabytes in must not disturb whoever measures. */
+/** A thread that reads one URL over and over. It is a thread of its own because receiving megabytes would disturb the measurement. */
 import { parentPort, workerData } from 'node:worker_threads';
 import { get, valueOf } from './client.ts';
 
 export type ReaderOptions = { readonly url: string; readonly seconds: number };
 
-/** What {@link ReaderOptions} led to: how often it read, and the longest event loop delay that the answers told of (0: none did). */
+/** How often the thread read, and the longest event loop delay that the answers reported (0: none did). */
 export type ReaderResult = { readonly reads: number; readonly worstLoopDelayMs: number };
 
 const { url, seconds } = workerData as ReaderOptions;

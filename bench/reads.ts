@@ -10,7 +10,7 @@ import { type Row, limitRow, ms } from './table.ts';
 const SOURCES = 100_000;
 const POSTS_PER_SECOND = 200;
 
-/** How long one who reads everything, again and again, keeps others waiting. The first read of all, which is the slowest, counts. */
+/** How long a client that reads everything, again and again, keeps others waiting. The first read, the slowest, counts too. */
 export async function measureReads({ stage, rounds, seconds, say }: Bench): Promise<Row[]> {
   const dataDir = stage.folder();
   seedFolder(dataDir, { sources: SOURCES, closedDrifts: 2 });
@@ -21,7 +21,7 @@ export async function measureReads({ stage, rounds, seconds, say }: Bench): Prom
     const healthTimes: number[] = [];
     const postP99s: number[] = [];
     for (let round = 1; round <= rounds; round += 1) {
-      // each scrape tells of the time since the last one
+      // each scrape covers the time since the last one
       await get(`${url}/metrics`);
       const reading = readInThread({ url: `${url}${path}`, seconds });
       const [reader, polls, posts] = await Promise.all([

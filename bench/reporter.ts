@@ -19,7 +19,7 @@ const folder = await mkdtemp(join(tmpdir(), 'gitops-bench-'));
 const service = await startService();
 try {
   await writeFile(join(folder, 'inventory'), 'web1 ansible_connection=local\n');
-  // many files in few tasks: what varies from run to run is Ansible's own time, and must not hide what is measured
+  // many files in few tasks: Ansible's own time varies from run to run and must not hide the difference
   const members = Array.from({ length: FILES }, (_, n) => `${n}.conf`);
   await time('python3', ['-c', ARCHIVE(), ...members]);
   await writeFile(

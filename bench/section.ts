@@ -1,14 +1,14 @@
 import type { Stage } from './stage.ts';
 import type { Row } from './table.ts';
 
-/** What a section has to work with. */
+/** The tools of a section. */
 export type Bench = {
   readonly stage: Stage;
   readonly rounds: number;
   /** How long one measured run lasts. */
   readonly seconds: number;
   readonly hasPushgateway: boolean;
-  /** Tells, while it lasts, how it goes. */
+  /** Prints progress. */
   readonly say: (text: string) => void;
 };
 
@@ -23,15 +23,15 @@ export const WARM_UP_SECONDS = 8;
 const WARM_UP_REQUESTS = 60_000;
 
 /**
- * V8 compiles what is hot late: the first 30,000 reports run at a third of the speed. So each server is loaded for a while, and longer
- * where the machine is slow.
+ * V8 optimizes hot code late: the first 30,000 reports run at a third of the speed. So each server gets load before it is measured, and for
+ * longer on a slow machine.
  * @param run loads a server for so many seconds; resolves with requests per second
  */
 export async function warmUp(run: (seconds: number) => Promise<number>): Promise<void> {
   for (let requests = 0; requests < WARM_UP_REQUESTS;) requests += (await run(WARM_UP_SECONDS)) * WARM_UP_SECONDS;
 }
 
-/** Runs every contestant once per round, in turn, so that what disturbs the machine disturbs all. One figure per round. */
+/** Runs every contestant once per round, in turn, so that other load on the machine affects all alike. One figure per round. */
 export async function alternate<Contestants extends Record<string, () => Promise<number>>>(
   { rounds, say }: Pick<Bench, 'rounds' | 'say'>,
   contestants: Contestants,

@@ -1,4 +1,4 @@
-/** A database as it would be after a long time, without the long time. */
+/** Fills a database as if the service had run for a long time. */
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { createHistogram, observe } from '../src/core/reconcile-histogram.ts';
@@ -6,13 +6,13 @@ import { migrate } from '../src/store/sqlite/migrations.ts';
 
 export type Seed = {
   readonly sources: number;
-  /** Drifts of each source that are over, spread over the last 90 days. */
+  /** Closed drifts per source, evenly distributed over the last 89 days. */
   readonly closedDrifts?: number;
 };
 
 const HOUR_MS = 3_600_000;
 /** A little less than what HISTORY_RETENTION keeps by default. */
-const PAST_MS = 89 * 24 * HOUR_MS;
+const HISTORY_MS = 89 * 24 * HOUR_MS;
 const SERVERS_PER_REPO = 100;
 const FILES = ['rsyslog.conf', 'rsyslog.d/30-lab.conf'] as const;
 
@@ -55,28 +55,28 @@ function insertSources(db: DatabaseSync, sources: number, closedDrifts: number, 
   const lastCheck = new Date(now).toISOString();
   for (let i = 0; i < sources; i += 1) {
     const { repo, server } = nameOf(i, sources);
-    insert.run(repo, server, lastCheck, now - PAST_MS, since, now, now + 24 * HOUR_MS, files);
+    insert.run(repo, server, lastCheck, now - HISTORY_MS, since, now, now + 24 * HOUR_MS, files);
   }
 }
 
-/** In the order of time, as they would have come: the pages of the file are then as full and as scattered as they would be. */
+/** Inserts drifts in the order of time, so that the pages of the file are as full and as scattered as in real use. */
 function insertDrifts(db: DatabaseSync, sources: number, closedDrifts: number, now: number): void {
   const insert = db.prepare('INSERT INTO drifts (source_id, name, times, opened_at, closed_at) VALUES (?, ?, ?, ?, ?)');
-  const slotMs = (PAST_MS - 2 * HOUR_MS) / closedDrifts;
+  const slotMs = (HISTORY_MS - 2 * HOUR_MS) / closedDrifts;
   const durationMs = Math.floor(Math.min(HOUR_MS, slotMs / 2));
   for (let k = 0; k < closedDrifts; k += 1) {
     const name = FILES[k % FILES.length] as string;
     const times = Math.floor(k / FILES.length) + 1;
     for (let i = 0; i < sources; i += 1) {
-      const openedAt = Math.floor(now - PAST_MS + slotMs * (k + i / sources / 2));
+      const openedAt = Math.floor(now - HISTORY_MS + slotMs * (k + i / sources / 2));
       insert.run(i + 1, name, times, openedAt, openedAt + durationMs);
     }
   }
 
-  const insertDurations = db.prepare('INSERT INTO durations (repo, counts, sum_ms) VALUES (?, ?, ?)');
-  const entry = createHistogram();
-  for (let n = 0; n < closedDrifts * SERVERS_PER_REPO; n += 1) observe(entry, durationMs);
+  const insertHistogram = db.prepare('INSERT INTO durations (repo, counts, sum_ms) VALUES (?, ?, ?)');
+  const histogram = createHistogram();
+  for (let n = 0; n < closedDrifts * SERVERS_PER_REPO; n += 1) observe(histogram, durationMs);
   for (let i = 0; i < sources / SERVERS_PER_REPO; i += 1) {
-    insertDurations.run(nameOf(i, sources).repo, JSON.stringify(entry.counts), entry.sumMs);
+    insertHistogram.run(nameOf(i, sources).repo, JSON.stringify(histogram.counts), histogram.sumMs);
   }
 }

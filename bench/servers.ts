@@ -33,7 +33,7 @@ export async function startBaseline(
   });
 }
 
-/** In memory alone. */
+/** Pushgateway without persistence. */
 export async function startPushgateway(stage: Stage, { isChecked }: { isChecked: boolean }): Promise<Running> {
   const port = await freePort();
   const unchecked = isChecked ? [] : ['--push.disable-consistency-check'];
@@ -46,12 +46,13 @@ export async function startPushgateway(stage: Stage, { isChecked }: { isChecked:
   });
 }
 
-/** The start script of package.json, taken apart: `NAME=value … node arguments …`. */
+/** The start script of package.json, taken apart: `NAME=value … exec node arguments …`. */
 function parseStart(): { env: Record<string, string>; args: string[] } {
   const { scripts } = JSON.parse(readFileSync(join(PROJECT, 'package.json'), 'utf8')) as { scripts: { start: string } };
   const words = scripts.start.split(' ');
   const program = words.indexOf('node');
   if (program === -1) throw new Error(`the start script no longer runs node: ${scripts.start}`);
-  const env = Object.fromEntries(words.slice(0, program).map((word) => word.split('=', 2) as [string, string]));
+  const assignments = words.slice(0, program).filter((word) => word.includes('='));
+  const env = Object.fromEntries(assignments.map((word) => word.split('=', 2) as [string, string]));
   return { env, args: words.slice(program + 1) };
 }

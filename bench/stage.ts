@@ -1,4 +1,4 @@
-/** Everything that a section starts or writes, so that nothing of it is left, however the section ends. */
+/** Holds everything that a section starts or writes, so that nothing is left behind, however the section ends. */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { closeSync, mkdirSync, mkdtempSync, openSync, readFileSync, rmSync } from 'node:fs';
@@ -25,18 +25,18 @@ export type Command = {
   readonly args: readonly string[];
   readonly env?: Readonly<Record<string, string>>;
   readonly port: number;
-  /** Answers 200 once it may be asked other things. */
+  /** The path that answers 200 once the server is ready. */
   readonly readyPath: string;
 };
 
 export type Stage = {
-  /** A new empty folder beside the code: where temporary files are often kept is memory, on which fsync costs nothing. */
+  /** A new empty folder beside the code. The folder for temporary files is often in memory, where fsync costs nothing. */
   folder(): string;
   /** Resolves once it is ready. */
   start(command: Command): Promise<Running>;
   /** Runs a program to its end; resolves with what it wrote. */
   run(program: string, args: readonly string[], env: Readonly<Record<string, string>>): Promise<string>;
-  /** Ends what still runs and removes all folders, at once: it may be called on the way out. */
+  /** Ends what still runs and removes all folders, synchronously: it may be called on process exit. */
   clear(): void;
 };
 

@@ -17,7 +17,7 @@ const HEAD = {
   verdict: '',
 };
 
-/** A figure that must be at least so many times another one; without `least` it is told for information. */
+/** A figure that must be at least `least` times another one. Without `least` it is shown for information. */
 export function ratioRow(row: {
   what: string;
   figure: string;
@@ -36,7 +36,7 @@ export function ratioRow(row: {
   };
 }
 
-/** A figure that must not be more than a limit; without `most` it is told for information. */
+/** A figure that must not exceed `most`. Without `most` it is shown for information. */
 export function limitRow(row: { what: string; figure: number; most?: number; format: (value: number) => string }): Row {
   const { what, figure, most, format } = row;
   return {

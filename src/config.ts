@@ -2,7 +2,7 @@ import { existsSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { ConfigError } from './core/config-error.ts';
 
-/** What the environment may set. Times are milliseconds, sizes bytes. */
+/** The settings, as read from the environment. Times are milliseconds, sizes are bytes. */
 export type Config = {
   readonly port: number;
   /** Undefined: all interfaces, IPv6 and IPv4. */
@@ -10,14 +10,14 @@ export type Config = {
   /** Absolute path of the folder that holds the embedded database. */
   readonly dataDir: string;
   readonly staleAfterMs: number;
-  /** Undefined: a source is never forgotten by itself. */
+  /** Undefined: sources never expire. */
   readonly expireAfterMs: number | undefined;
   readonly historyRetentionMs: number;
   readonly maxBodyBytes: number;
   readonly maxSources: number;
   readonly maxOpenDrifts: number;
   readonly maxConnections: number;
-  /** How many proxies stand before the service: so many addresses from the right of X-Forwarded-For are theirs. */
+  /** The number of proxies before the service. They have added as many addresses at the right end of X-Forwarded-For. */
   readonly trustedProxies: number;
   readonly logLevel: string;
   /** Without a slash at its end. Undefined: links are relative. */
@@ -33,8 +33,8 @@ const DAY = 24 * 60 * MINUTE;
 const UNIT_MS: Record<string, number> = { s: 1000, m: MINUTE, h: 60 * MINUTE, d: DAY, w: 7 * DAY };
 
 /**
- * Turns the environment into a {@link Config}. An empty variable counts as not set; variables of other programs are not looked at.
- * @throws {ConfigError} naming every wrong or contradictory variable at once
+ * Turns the environment into a {@link Config}. An empty variable counts as not set. Variables of other programs are ignored.
+ * @throws {ConfigError} naming all wrong or contradictory variables at once
  */
 export function parseConfig(env: Record<string, string | undefined>): Config {
   const problems: string[] = [];
@@ -55,7 +55,7 @@ export function parseConfig(env: Record<string, string | undefined>): Config {
   if (isSet(env.TLS_CERT_FILE) !== isSet(env.TLS_KEY_FILE)) {
     problems.push('TLS_CERT_FILE and TLS_KEY_FILE: set both (https) or neither (http)');
   }
-  // A setting that would be silently without effect is worse than a start that fails.
+  // Better not to start than to ignore a setting silently.
   if (isSet(env.DATABASE_URL)) {
     problems.push('DATABASE_URL: PostgreSQL is not supported by this version; unset it and use DATA_DIR');
   }
@@ -156,5 +156,5 @@ It is configured by environment variables:
                                  without it, whoever reaches the port may
   DATABASE_URL       -           not supported by this version (refused)
 
-ReconcileHistograms: 30s, 10m, 24h, 90d. Exit codes: 0 stopped as asked, 1 cannot start or run, 2 wrong configuration.
+Durations: 30s, 10m, 24h, 90d. Exit codes: 0 stopped as asked, 1 cannot start or run, 2 wrong configuration.
 `;

@@ -4,6 +4,7 @@
  */
 process.on('SIGTERM', end);
 process.on('SIGINT', end);
+process.on('SIGHUP', end);
 
 function end(): void {
   process.exit(0);

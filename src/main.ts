@@ -1,14 +1,13 @@
 import { randomUUID } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
-import pino, { type Logger } from 'pino';
+import type { Logger } from 'pino';
 import { type Tokens, type TokensFile, openTokens } from './access/tokens.ts';
 import { type Config, HELP, parseConfig } from './config.ts';
 import { ConfigError } from './core/config-error.ts';
-import { serializeError } from './error-serializer.ts';
 import { type Fleet, createFleet } from './fleet/fleet.ts';
 import { startHousekeeping } from './fleet/housekeeping.ts';
-import { overfullWarning, toLimits } from './fleet/usage.ts';
+import { type Limits, overfullWarning, toLimits } from './fleet/usage.ts';
 import { createApp } from './http/app.ts';
 import { createRequireScope } from './http/authorization.ts';
 import { type Connections, createConnections } from './http/connections.ts';
@@ -16,6 +15,7 @@ import { type EventStream, createEventStream } from './http/event-stream.ts';
 import { listen } from './http/listen.ts';
 import { type Metrics, createMetrics } from './http/metrics.ts';
 import { createProtocolErrors } from './http/protocol-errors.ts';
+import { openLog } from './log.ts';
 import { createObservers } from './observers.ts';
 import { type Shutdown, handleSignals } from './shutdown.ts';
 import { openSqlite } from './store/sqlite/sqlite.ts';
@@ -31,6 +31,8 @@ const { version } = JSON.parse(readFileSync(new URL('../package.json', import.me
 await main();
 
 async function main(): Promise<void> {
+  // that nobody reads them (any more) is no reason to end
+  for (const stream of [process.stdout, process.stderr]) stream.on('error', () => {});
   try {
     const { values } = parseArgs({
       options: { help: { type: 'boolean', short: 'h' }, version: { type: 'boolean', short: 'v' } },
@@ -51,28 +53,22 @@ async function main(): Promise<void> {
 /** Starts the service, step by step: each needs the one before. It runs until a signal ends it. */
 async function run(config: Config): Promise<void> {
   const startedAt = performance.now();
-  const destination = pino.destination({ dest: 1, minLength: 8192, periodicFlush: 500, sync: true });
-  const log = pino(
-    {
-      level: config.logLevel,
-      base: null,
-      timestamp: pino.stdTimeFunctions.isoTime,
-      serializers: { err: serializeError },
-    },
-    destination,
-  );
+  const { log, output } = openLog(config.logLevel);
   // before anything that takes time
-  const shutdown = handleSignals(log, () => destination.flushSync());
+  const shutdown = handleSignals({ log, drainLog: output.drain, maySignalTwice: isRunByNpm() });
   const tokens = config.tokensFile === undefined ? undefined : openTokens(config.tokensFile);
   const store = await openSqlite(config.dataDir);
+  const limits = toLimits(config.maxSources, config.maxOpenDrifts);
   const connections = createConnections(config.maxConnections);
   const metrics = createMetrics({
     version,
     store: store.name,
     connections: () => connections.size,
-    limits: { connections: config.maxConnections },
+    limits,
+    maxConnections: config.maxConnections,
   });
-  const fleet = await loadFleet(config, store, log, metrics);
+  output.onDrop(metrics.logLinesDropped);
+  const fleet = await loadFleet(config, limits, store, log, metrics);
   const housekeeping = startHousekeeping({ ...createObservers(log, metrics), ...config, fleet, store, now: Date.now });
   const events = createEventStream(Date.now);
   const server = await serve(config, { fleet, store, metrics, events, connections, tokens, log, shutdown });
@@ -87,7 +83,7 @@ async function run(config: Config): Promise<void> {
   if (tokens === undefined) log.warn('access control is off: whoever reaches the port can report, read and delete');
   else log.info(tokensLine(tokens.current()), 'access control is on');
   log.info({ port: server.port, version, node: process.version }, `listening on ${server.url}`);
-  log.flush();
+  output.flush();
 
   shutdown.closeWith(async () => {
     events.close();
@@ -99,13 +95,13 @@ async function run(config: Config): Promise<void> {
   });
 }
 
-function loadFleet(config: Config, store: Store, log: Logger, metrics: Metrics): Promise<Fleet> {
+function loadFleet(config: Config, limits: Limits, store: Store, log: Logger, metrics: Metrics): Promise<Fleet> {
   return createFleet({
     ...createObservers(log, metrics),
     store,
     now: Date.now,
     staleAfterMs: config.staleAfterMs,
-    limits: toLimits(config.maxSources, config.maxOpenDrifts),
+    limits,
     commitTimeoutMs: COMMIT_TIMEOUT_MS,
   });
 }
@@ -157,6 +153,10 @@ function tokensChanged(changed: Tokens | ConfigError, metrics: Metrics, events: 
 
 function tokensLine({ size, anonymous }: Tokens): Record<string, unknown> {
   return { tokens: size, without_token: [...anonymous] };
+}
+
+function isRunByNpm(): boolean {
+  return ['start', 'dev'].includes(process.env.npm_lifecycle_event ?? '');
 }
 
 function exit(code: number, message: string): never {

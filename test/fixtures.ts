@@ -1,4 +1,4 @@
-/** What the suites share: a valid report, a folder that goes away, a clock that stands still, the service in this process. */
+/** Fixtures that the suites share: a valid report, a temporary folder, a clock that tests set, the service in this process. */
 import { hash } from 'node:crypto';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -20,13 +20,14 @@ import { type Metrics, createMetrics } from '../src/http/metrics.ts';
 import { createProtocolErrors } from '../src/http/protocol-errors.ts';
 import { createObservers } from '../src/observers.ts';
 import { openSqlite } from '../src/store/sqlite/sqlite.ts';
-import { type Store, StoreError, type StoredSource } from '../src/store/store.ts';
+import type { StateChange } from '../src/core/history.ts';
+import { type ClosedDrift, type Store, StoreError, type StoredSource } from '../src/store/store.ts';
 import type { Tokens } from '../src/access/tokens.ts';
 
 /** Five seconds after the `last_check` of {@link reportBody}. */
 export const NOW = Date.UTC(2026, 3, 21, 10, 32, 20);
 
-/** A valid body with two files; `changes` replaces fields, and takes out those that are undefined. */
+/** A valid body with two files. `changes` replaces fields; a field that is undefined is left out. */
 export function reportBody(changes: Record<string, unknown> = {}): Record<string, unknown> {
   const body = {
     repo: 'rsyslog',
@@ -40,7 +41,7 @@ export function reportBody(changes: Record<string, unknown> = {}): Record<string
   return JSON.parse(JSON.stringify(body)) as Record<string, unknown>;
 }
 
-/** As {@link reportBody}, with exactly these files and the status and count that go with them. */
+/** As {@link reportBody}, with exactly these files and the matching status and count. */
 export function reportOf(names: readonly string[], changes: Record<string, unknown> = {}): Record<string, unknown> {
   return reportBody({
     sync_status: names.length === 0 ? 'SYNCED' : 'OUT_OF_SYNC',
@@ -50,7 +51,7 @@ export function reportOf(names: readonly string[], changes: Record<string, unkno
   });
 }
 
-/** A source as a store gives it: server `lab` of repo `web`, with `changes`; in sync unless it has files. */
+/** A source as a store returns it: server `lab` of repo `web`, with `changes`. It is in sync unless it has files. */
 export function storedSource(
   id: number,
   { files = [], ...changes }: Partial<Omit<Snapshot, 'files'>> & { files?: readonly string[] } = {},
@@ -91,7 +92,17 @@ export async function loadAll(store: Store): Promise<StoredSource[]> {
   return (await Array.fromAsync(store.load())).flat();
 }
 
-/** What counts towards the limits must be what the sources of a fleet, all of them whole in memory, take. */
+/** Closed drifts, without whether there are more. */
+export async function driftsOf(store: Store, ...args: Parameters<Store['drifts']>): Promise<ClosedDrift[]> {
+  return (await store.drifts(...args)).rows;
+}
+
+/** Changes of state, without whether there are more. */
+export async function changesOf(store: Store, ...args: Parameters<Store['history']>): Promise<StateChange[]> {
+  return (await store.history(...args)).rows;
+}
+
+/** Expects that the usage of a fleet is the sum of its sources, none of which has hidden drifts. */
 export function expectUsage({ list, usage }: Fleet): void {
   const weights = list().map(({ snapshot }) => weigh(snapshot));
   const sum = (of: (weight: Weight) => number): number => weights.reduce((total, weight) => total + of(weight), 0);
@@ -103,13 +114,13 @@ export function expectUsage({ list, usage }: Fleet): void {
   });
 }
 
-/** A new empty folder; `remove` takes it away with all that is in it. */
+/** A new empty folder. `remove` deletes it with everything in it. */
 export function makeFolder(): { readonly path: string; remove(): void } {
   const path = mkdtempSync(join(tmpdir(), 'gitops-status-'));
   return { path, remove: () => rmSync(path, { recursive: true, force: true }) };
 }
 
-/** Stands still until it is told to go on. Milliseconds since the epoch. */
+/** A clock that moves only when a test moves it. Milliseconds since the epoch. */
 export type Clock = { now: () => number; set(ms: number): void; advance(ms: number): void };
 
 export function createClock(start = NOW): Clock {
@@ -125,7 +136,7 @@ export function createClock(start = NOW): Clock {
   };
 }
 
-/** As a tokens file has a token. */
+/** The hash of a token, as a tokens file has it. */
 export function sha256(token: string): string {
   return hash('sha256', token);
 }
@@ -135,7 +146,7 @@ export function tokensText(tokens: readonly Record<string, unknown>[], anonymous
   return JSON.stringify({ anonymous, tokens });
 }
 
-/** Waits for what comes by itself; mocha's time limit ends it. */
+/** Polls until the condition holds. Mocha's timeout ends it. */
 export async function until(isTrue: () => boolean): Promise<void> {
   while (!isTrue()) await setTimeout(2);
 }
@@ -143,17 +154,17 @@ export async function until(isTrue: () => boolean): Promise<void> {
 export type Disk = {
   /** The store on this disk; reading never fails. */
   readonly store: Store;
-  /** The writing operations that were asked for, in their order. */
+  /** The writing operations that were called, in order. */
   readonly calls: readonly string[];
-  /** Every write is refused from now on, for this reason. */
+  /** From now on every write fails, with this reason. */
   fail(reason: string): void;
-  /** Writes wait from now on. */
+  /** From now on writes hang. */
   hang(): void;
-  /** Writes succeed again, and what hangs goes on. */
+  /** Writes succeed again, and those that hang go on. */
   heal(): void;
 };
 
-/** Puts a disk that can be broken under a store. */
+/** Wraps a store so that its writes can be made to fail or hang. */
 export function createDisk(store: Store): Disk {
   const calls: string[] = [];
   let gate = Promise.withResolvers<void>();
@@ -191,7 +202,7 @@ export function createDisk(store: Store): Disk {
 }
 
 export type ServiceOptions = {
-  /** Kept after `stop`. Without it the service has a folder of its own, which goes away with it. */
+  /** Kept after `stop`. Without it the service gets a temporary folder, which `stop` deletes. */
   readonly dataDir?: string;
   readonly clock?: Clock;
   readonly staleAfterMs?: number;
@@ -206,9 +217,9 @@ export type ServiceOptions = {
   readonly timeLimits?: Partial<TimeLimits>;
   /** Without it: http. */
   readonly tls?: ListenOptions['tls'];
-  /** Without them access control is off. */
+  /** Undefined: access control is off. */
   readonly tokens?: () => Tokens;
-  /** Puts something before the real store, such as a disk that fails. */
+  /** Wraps the real store, such as with a disk that fails. */
   readonly wrapStore?: (store: Store) => Store;
 };
 
@@ -222,18 +233,18 @@ export type Service = {
   readonly metrics: Metrics;
   readonly events: EventStream;
   readonly logger: Logger;
-  /** What it has logged, at level debug and above. */
+  /** All lines logged so far, at level debug and above. */
   readonly log: readonly Record<string, unknown>[];
   /** Posts a report; a string is sent as it is, anything else as JSON. */
   post(body: unknown, headers?: Record<string, string>): Promise<Response>;
   /** `fetch` of a path of this service. */
   request(path: string, init?: RequestInit): Promise<Response>;
-  /** What `isStopping` of the app gives from now on. */
+  /** Sets what `isStopping` of the app returns from now on. */
   setStopping(isStopping: boolean): void;
   stop(): Promise<void>;
 };
 
-/** The real service on a free port over a real SQLite database; only its clock is not real. */
+/** Starts the real service on a free port with a real SQLite database. Only its clock is a fake. */
 export async function startService(options: ServiceOptions = {}): Promise<Service> {
   const folder = options.dataDir === undefined ? makeFolder() : { path: options.dataDir, remove() {} };
   const clock = options.clock ?? createClock();
@@ -251,19 +262,21 @@ export async function startService(options: ServiceOptions = {}): Promise<Servic
 
   const opened = await openSqlite(folder.path);
   const store = options.wrapStore?.(opened) ?? opened;
+  const limits = toLimits(options.maxSources ?? 100_000, options.maxOpenDrifts ?? 500_000);
   const maxConnections = options.maxConnections ?? 2000;
   const connections = createConnections(maxConnections);
   const metrics = createMetrics({
     version: '1.2.3',
     store: store.name,
     connections: () => connections.size,
-    limits: { connections: maxConnections },
+    limits,
+    maxConnections,
   });
   const fleet = await createFleet({
     store,
     now: clock.now,
     staleAfterMs: options.staleAfterMs ?? 600_000,
-    limits: toLimits(options.maxSources ?? 100_000, options.maxOpenDrifts ?? 500_000),
+    limits,
     commitTimeoutMs: options.commitTimeoutMs ?? 60_000,
     ...createObservers(logger, metrics),
   });

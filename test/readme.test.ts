@@ -3,7 +3,6 @@ import { execFile } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { promisify } from 'node:util';
 import { expect } from 'chai';
-import { HELP } from '../src/config.ts';
 import { parseTokens } from '../src/access/tokens.ts';
 import { type Service, createClock, startService } from './fixtures.ts';
 
@@ -52,18 +51,5 @@ describe('README', () => {
     const text = file.replace('SHA256_OF_THE_TOKEN', hash).replace('SHA256_OF_ANOTHER', otherHash);
     const { size, find } = parseTokens(text);
     expect([size, find(ours)?.name, find(theirs)?.name]).to.deep.equal([2, 'woodpecker', 'grafana']);
-  });
-
-  it('and --help name the same settings', () => {
-    const [, table = ''] = /## Configure\n(.*?)\n## /s.exec(readme) ?? [];
-    const inReadme = [...new Set([...table.matchAll(/`([A-Z][A-Z_]+)`/g)].map(([, name]) => name))];
-    const inHelp = [...HELP.matchAll(/^ {2}([A-Z][A-Z_]+)/gm)].map(([, name]) => name);
-    expect(inReadme).to.have.members(inHelp);
-  });
-
-  it('leads only to files that exist', () => {
-    const links = [...readme.matchAll(/\]\((?!https?:)([^)#]+)\)/g)].map(([, path = '']) => path);
-    expect(links).to.not.be.empty;
-    for (const path of links) readFileSync(new URL(`../${path}`, import.meta.url));
   });
 });

@@ -2,14 +2,14 @@ import { Refusal } from '../core/refusal.ts';
 import { toIso } from '../core/timestamp.ts';
 import type { Scope, Token, Tokens } from './tokens.ts';
 
-/** What RFC 6750, section 3 lets a challenge say beside the realm. Undefined `error`: no token was sent. */
+/** The attributes of a challenge (RFC 6750, section 3) beside the realm. Undefined `error`: no token was sent. */
 export type Challenge = {
   readonly error?: 'invalid_token' | 'insufficient_scope';
   /** The scope that the token lacks. */
   readonly scope?: Scope;
 };
 
-/** A refusal for want of a right. The challenge says which credentials would do. */
+/** Refused for lack of a right. The challenge tells the client which credentials it needs. */
 export class AccessRefusal extends Refusal {
   readonly challenge: Challenge;
 
@@ -19,11 +19,11 @@ export class AccessRefusal extends Refusal {
   }
 }
 
-/** A repo and a server, known or not. */
+/** A repo and a server. The source need not exist. */
 export type SourceName = { readonly repo: string; readonly server: string };
 
 /**
- * Who sends a request. A wrong token is refused even where none is needed: whoever sends one expects it to count.
+ * Finds the token that a request was sent with. A wrong token is refused even where none is needed: whoever sends one expects it to work.
  * @param header `Authorization` as it was sent, empty if it was not
  * @returns undefined when no token was sent
  * @throws {AccessRefusal} `unauthorized` when the token is not known
@@ -63,7 +63,7 @@ export function authorize(token: Token | undefined, scope: Scope, { anonymous }:
   );
 }
 
-/** Whether the limits of a token, where it has the scope, leave the source to it. Without a token there are no limits. */
+/** Whether the token's repos and servers include the source. They limit only scopes that the token has; without a token there are no limits. */
 export function isForSource(token: Token | undefined, scope: Scope, { repo, server }: SourceName): boolean {
   return token === undefined || !token.scopes.has(scope) || token.isFor(repo, server);
 }

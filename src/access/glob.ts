@@ -1,6 +1,6 @@
 /**
- * Whether the whole name fits; `*` stands for any characters, slashes included, and for none. Part after part is looked for at the first
- * place where it fits: a regular expression would try all places, and take years for some names.
+ * Whether the glob matches the whole name. `*` matches any characters, including slashes, or none. Each part between stars is searched once,
+ * from left to right: a regular expression would backtrack, and take years for some names.
  */
 export function matchesGlob(glob: string, name: string): boolean {
   const [head = '', ...parts] = glob.split('*');

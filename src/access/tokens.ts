@@ -9,40 +9,40 @@ import { parseTimestamp } from '../core/timestamp.ts';
 
 import { type ValidationError, describeErrors } from '../core/validation-errors.ts';
 
-/** What a token may be for: to post reports, to read all that is shown, to forget sources. */
+/** The rights that a token can give: to post reports, to read, to delete sources. */
 const SCOPES = ['report', 'read', 'delete'] as const;
 export type Scope = (typeof SCOPES)[number];
 
-/** Who sends a request, as the tokens file describes it. */
+/** A client, as the tokens file describes it. */
 export type Token = {
-  /** For people and logs; no secret. */
+  /** Identifies the token in logs and answers; not a secret. */
   readonly name: string;
   readonly scopes: ReadonlySet<Scope>;
   /** Milliseconds; infinite when it does not expire. */
   readonly expiresAt: number;
-  /** Whether it may report, or forget, this source. */
+  /** Whether the token may report or delete this source, if it has the scope. */
   isFor(repo: string, server: string): boolean;
-  /** How many sources, and open drifts of theirs, it may have reported last; undefined: no limit of its own. */
+  /** Limits on the sources whose latest report was sent with this token, and on their open drifts in total; undefined: no limit. */
   readonly maxSources: number | undefined;
   readonly maxOpenDrifts: number | undefined;
-  /** The source that it is for, where there can be only one. */
+  /** The only source that the token is for; undefined if there can be several. */
   readonly onlySource: { readonly repo: string; readonly server: string } | undefined;
 };
 
-/** What a tokens file says. */
+/** The content of a tokens file. */
 export type Tokens = {
   readonly size: number;
-  /** What may be done without a token. */
+  /** The scopes that need no token. */
   readonly anonymous: ReadonlySet<Scope>;
-  /** @param token as it was sent */
+  /** @param token as it was sent, not its hash */
   find(token: string): Token | undefined;
 };
 
 export type TokensFile = {
   current(): Tokens;
   /**
-   * Reads the file again whenever it changes, from now on. A change that cannot be used leaves the tokens as they were.
-   * @param onChange is told of each change: the new tokens, or why they cannot be used
+   * Watches the file and reads it again when it changes. If the new content is invalid, the tokens stay as they were.
+   * @param onChange is called at each change with the new tokens, or with the error
    */
   watch(onChange: (changed: Tokens | ConfigError) => void, everyMs?: number): { stop(): void };
 };
@@ -71,7 +71,7 @@ const share = {
   description: 'a whole number from 1: how many the sources that it reported last may come to',
 } as const;
 
-/** Each description completes the sentence "must be …". A key that is not known is refused: a misspelt limit would be none. */
+/** Each description completes the sentence "must be …". Unknown keys are refused: a misspelt limit would be no limit. */
 const schema = {
   type: 'object',
   description: 'a JSON object such as {"tokens": []}',
@@ -129,7 +129,7 @@ export function openTokens(file: string): TokensFile {
   let seen = readNow(file);
   let tokens = parseTokens(seen);
 
-  /** Undefined: as it was seen last. */
+  /** Undefined: the file has not changed. */
   async function look(): Promise<Tokens | ConfigError | undefined> {
     const found = await readFile(file, 'utf8').catch(unreadable);
     const text = found instanceof ConfigError ? found.message : found;
@@ -175,14 +175,14 @@ function unreadable({ message }: Error): ConfigError {
 
 /**
  * Parses what a tokens file contains.
- * @throws {ConfigError} naming every broken rule, and no value: somebody may have written a token where its hash belongs
+ * @throws {ConfigError} naming every broken rule but no value: somebody may have written a token where its hash belongs
  */
 export function parseTokens(text: string): Tokens {
   const content = parseJson(text);
   if (!isContent(content))
     throw unusable(describeErrors(isContent.errors ?? [], { hidesValues: true }).map(toSentence));
-  const violations = rulesAcross(content.tokens);
-  if (violations.length > 0) throw unusable(violations.map(toSentence));
+  const errors = crossRules(content.tokens);
+  if (errors.length > 0) throw unusable(errors.map(toSentence));
   const bySha256 = new Map(content.tokens.map((entry) => [entry.sha256, toToken(entry)]));
   return {
     size: bySha256.size,
@@ -192,38 +192,38 @@ export function parseTokens(text: string): Tokens {
 }
 
 function parseJson(text: string): unknown {
-  // what UTF-16 looks like when it is read as UTF-8
+  // UTF-16 that is read as UTF-8 contains NUL characters
   if (text.includes('\0')) throw unusable(['is not text in UTF-8']);
   try {
     return JSON.parse(text.replace(/^\uFEFF/, ''));
   } catch (error) {
-    // of what V8 says only what it does not quote from the text
+    // V8 quotes the text in its message: that part is cut off, as it may hold a token
     throw unusable([`is not JSON: ${(error as Error).message.replace(/, (\.\.\.)?".*/s, '')}`]);
   }
 }
 
-function rulesAcross(entries: readonly Entry[]): ValidationError[] {
-  const violations: ValidationError[] = [];
+function crossRules(entries: readonly Entry[]): ValidationError[] {
+  const errors: ValidationError[] = [];
   const names = new Set<string>();
   const hashes = new Set<string>();
   for (const [index, { name, sha256, scopes: allowed, repos, servers }] of entries.entries()) {
     const pointer = `/tokens/${index}`;
     if (names.has(name)) {
-      violations.push({ pointer: `${pointer}/name`, detail: 'must not repeat the name of another token' });
+      errors.push({ pointer: `${pointer}/name`, detail: 'must not repeat the name of another token' });
     }
     if (hashes.has(sha256)) {
-      violations.push({ pointer: `${pointer}/sha256`, detail: 'must not repeat that of another token' });
+      errors.push({ pointer: `${pointer}/sha256`, detail: 'must not repeat that of another token' });
     }
     names.add(name);
     hashes.add(sha256);
     if (allowed.includes('read') && (repos !== undefined || servers !== undefined)) {
-      violations.push({
+      errors.push({
         pointer: `${pointer}/scopes`,
         detail: 'must not have read beside repos or servers, which limit report and delete only: read in another token',
       });
     }
   }
-  return violations;
+  return errors;
 }
 
 function toToken(entry: Entry): Token {
@@ -240,7 +240,7 @@ function toToken(entry: Entry): Token {
   };
 }
 
-/** Without globs every name is meant. */
+/** Without globs, every name matches. */
 function matchesAny(wanted: readonly string[] | undefined, name: string): boolean {
   return wanted === undefined || wanted.some((glob) => matchesGlob(glob, name));
 }

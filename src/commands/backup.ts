@@ -51,8 +51,7 @@ async function backUp(dataDir: string, file: string): Promise<{ sources: number;
   const source = new DatabaseSync(database, { readOnly: true });
   try {
     await requireOther(file, dataDir);
-    // made here, so that an error says more than SQLite's, which leaves out the name
-    await (await open(unfinished, 'w')).close();
+    await makePrivate(unfinished);
     await backup(source, unfinished, { rate: ALL_PAGES });
     const sources = check(unfinished);
     const bytes = await sync(unfinished);
@@ -66,6 +65,14 @@ async function backUp(dataDir: string, file: string): Promise<{ sources: number;
     source.close();
     await folder.close();
   }
+}
+
+/** Made here, so that an error says more than SQLite's, which leaves out the name, and nobody else can read the copy. */
+async function makePrivate(file: string): Promise<void> {
+  const handle = await open(file, 'w', 0o600);
+  // it may have been left behind; a file system without modes is no reason for no backup
+  await handle.chmod(0o600).catch(() => {});
+  await handle.close();
 }
 
 /** Throws where the file is there for something else. */

@@ -1,4 +1,4 @@
-/** The environment, or a file that it names, cannot be used. `problems` has one sentence for each fault. */
+/** The environment, or a file that it names, is unusable. `problems` has one sentence for each fault. */
 export class ConfigError extends Error {
   readonly problems: readonly string[];
 

@@ -1,12 +1,15 @@
 const MAX_DIFF_BYTES = 16_384;
 
-/** At most {@link MAX_DIFF_BYTES} of UTF-8, whole lines, the last of which then says what is missing. */
+/**
+ * Cuts a diff to at most {@link MAX_DIFF_BYTES} of UTF-8, at the end of a line. A cut diff gets a last line that says how many bytes
+ * are missing.
+ */
 export function cutDiff(diff: string): string {
   const bytes = Buffer.from(diff.toWellFormed());
   if (bytes.length <= MAX_DIFF_BYTES) return bytes.toString();
   const room = MAX_DIFF_BYTES - 64;
   const lineEnd = bytes.lastIndexOf(0x0a, room - 1) + 1;
-  // a first line longer than all the room is cut between two characters
+  // where even the first line is too long, cut between two characters
   const end = lineEnd > 0 ? lineEnd : characterEnd(bytes, room);
   return `${bytes.toString('utf8', 0, end)}${lineEnd > 0 ? '' : '\n'}[cut: ${bytes.length - end} more bytes]\n`;
 }

@@ -1,19 +1,23 @@
 import type { Verdict } from './ledger.ts';
 
-/** From, inclusive, to, exclusive; null: not over. Milliseconds. */
+/** Milliseconds: `from` inclusive, `to` exclusive. A null `to` means that it has not ended. */
 export type Interval = readonly [from: number, to: number | null];
 
-/** All that is known of one life of a source within a range of time. */
+/**
+ * What is known about one lifetime of a source within a time range. A lifetime begins with the first report and ends with the removal; a
+ * source that is reported again begins a new one.
+ */
 export type Life = {
   readonly repo: string;
   readonly server: string;
-  /** From its first report to its removal. */
+  /** The lifetime itself: from the first report to the removal. */
   readonly lived: Interval;
   readonly drifts: readonly Interval[];
+  /** When it was STALE. */
   readonly lapses: readonly Interval[];
 };
 
-/** From `time` on, the source was this. */
+/** The state that a source has from `time` on. */
 export type StateChange = {
   readonly time: number;
   readonly repo: string;
@@ -23,16 +27,17 @@ export type StateChange = {
 };
 
 /**
- * A life as a step function over `[from, to]`: what it was at the beginning, each change, and what it was at the end, which is `to`, now or
- * its removal, whichever comes first. Between two changes it was what the earlier one says.
- * @returns ascending in time; empty if it did not live within the range
+ * The states of one lifetime within `[from, to]`. The first row has the state at the beginning, then comes one row for each change, and
+ * the last row repeats the state at the end. The end is `to`, now or the removal, whichever comes first. Between two rows, the state is
+ * that of the earlier row.
+ * @returns ascending in time; empty if the source did not exist within the range
  */
 export function stateChanges(life: Life, from: number, to: number, now: number): StateChange[] {
   const [born, removed] = life.lived;
   const start = Math.max(from, born);
   const last = Math.min(to, now);
   const end = removed === null ? last : Math.min(last, removed);
-  // at its removal it is no more, and what ends with it does not show
+  // a removal is no change of state: the drifts and lapses that it ends do not show
   if (start > end || removed === start) return [];
   const steps = stepsOf(life, start, removed === end ? end - 1 : end);
 
@@ -57,7 +62,10 @@ export function stateChanges(life: Life, from: number, to: number, now: number):
 
 type Step = { readonly time: number; drift: number; lapse: number };
 
-/** What begins and ends from `start` to `end`, both included, summed up per instant; what began before counts as beginning at `start`. */
+/**
+ * How many drifts and lapses begin (+) and end (−) at each timestamp from `start` to `end`, both inclusive. What began before `start` counts
+ * as beginning at `start`.
+ */
 function stepsOf({ drifts, lapses }: Life, start: number, end: number): Step[] {
   const steps = new Map<number, Step>([[start, { time: start, drift: 0, lapse: 0 }]]);
   const add = (time: number, what: 'drift' | 'lapse', by: number): void => {

@@ -1,12 +1,12 @@
 import type { Report } from './report.ts';
 
-/** What we conclude now, as opposed to what the newest report said. */
+/** What the service concludes now. `syncStatus` is what the latest report said. */
 export type Verdict = 'SYNCED' | 'OUT_OF_SYNC' | 'STALE';
 
-/** One file that differs now. `since` is when it was first reported so; `times` counts its drifts on this source, this one included. */
+/** One file that differs now. `since` is when this drift was first reported. `times` counts the file's drifts on this source, including this one. */
 export type OpenDrift = { readonly name: string; readonly since: number; readonly times: number };
 
-/** Open drifts that are on disk and not in memory, where more is stored than memory may hold. */
+/** Open drifts that are only on disk, because memory may not hold all that is stored. */
 export type HiddenDrifts = {
   readonly drifts: number;
   /** When the oldest of them was opened. */
@@ -14,13 +14,13 @@ export type HiddenDrifts = {
 };
 
 /**
- * The newest accepted report of a source plus what was derived from it. Immutable. All times are milliseconds of the service's
- * clock, save `lastCheckMs`, which is the reporter's.
+ * The latest accepted report of a source and what the service derived from it. Immutable. All times are milliseconds of the service's
+ * clock, except `lastCheckMs`, which comes from the reporter's clock.
  */
 export type Snapshot = {
   readonly repo: string;
   readonly server: string;
-  /** Counts the accepted reports of this life of the source, from 1. */
+  /** Counts the accepted reports since the source was created, from 1. */
   readonly version: number;
   readonly syncStatus: 'SYNCED' | 'OUT_OF_SYNC';
   /** In the order in which they were posted; the first of them, where some are {@link HiddenDrifts}. */
@@ -31,7 +31,7 @@ export type Snapshot = {
   readonly lastCheckMs: number;
   readonly commit: string | null;
   readonly pipelineUrl: string | null;
-  /** The name of the token that the newest report came with; null: it came without one. */
+  /** The name of the token that the latest report was sent with; null: it was sent without one. */
   readonly reportedBy: string | null;
   readonly firstSeen: number;
   readonly statusSince: number;
@@ -42,25 +42,29 @@ export type Snapshot = {
 /** A time in which a source was STALE: `from` inclusive, `to` exclusive. */
 export type Lapse = { readonly from: number; readonly to: number };
 
-/** What an accepted report does to its source. `times` of an opened drift is 0 until the store has counted, save at a first report. */
+/**
+ * What an accepted report changes. An opened drift has `times` 0 until the store has counted its earlier ones; with the first report of a
+ * source it is 1 at once.
+ */
 export type Advance = {
   readonly result: 'created' | 'changed' | 'unchanged';
   readonly next: Snapshot;
   readonly opened: readonly string[];
   readonly closed: readonly OpenDrift[];
-  /** Not even the order of the files is another one. */
+  /** The same files, in the same order. */
   readonly hasSameFiles: boolean;
   /** The lapse that this report ends. */
   readonly lapse: Lapse | null;
 };
 
 /**
- * What a report means for its source.
- * @param previous the source's snapshot in full, nothing hidden; null before its first report
- * @param now milliseconds; where it lies before the previous report's (a clock set back), the previous one's is taken, so that no
- *   interval ever ends before it begins
- * @param reportedBy the name of the token that it came with
- * @returns null when the report is superseded: a newer `last_check` is kept and nothing changes. An equal one is applied.
+ * Computes what a report changes in its source.
+ * @param previous the source's snapshot in full, with nothing hidden; null before the first report
+ * @param now milliseconds. If the clock was set back to before the previous report, the time of that report counts instead, so that no
+ *   interval ends before it begins.
+ * @param reportedBy the name of the token that the report was sent with
+ * @returns null if the report is superseded: its `last_check` is older than the known one, and nothing changes. A report with an equal
+ *   `last_check` is applied.
  */
 export function advance(
   previous: Snapshot | null,
@@ -102,7 +106,7 @@ export function advance(
   return { result, next, opened, closed, hasSameFiles, lapse: previous === null ? null : lapseUntil(previous, at) };
 }
 
-/** How many files of a source differ, hidden ones included. */
+/** How many files of a source differ, including hidden ones. */
 export function driftCountOf({ files, hidden }: Snapshot): number {
   return files.length + (hidden?.drifts ?? 0);
 }
@@ -127,14 +131,14 @@ export function hideDrifts(snapshot: Snapshot, count: number): Snapshot {
   };
 }
 
-/** The one place that decides a verdict. A source counts as STALE from `staleAt` on. */
+/** The only place that decides a verdict. A source is STALE from `staleAt` on. */
 export function verdictOf(snapshot: Snapshot, now: number): Verdict {
   return now >= snapshot.staleAt ? 'STALE' : snapshot.syncStatus;
 }
 
 /**
- * The lapse that ends at `at`, when the source's next report or its removal comes; null if the source was not STALE by then.
- * A report that was stale on arrival is STALE from its arrival.
+ * The lapse that ends at `at`, the time of the source's next report or its removal; null if the source was not STALE by then.
+ * If a report is stale on arrival, the lapse begins with its arrival.
  */
 export function lapseUntil(snapshot: Snapshot, at: number): Lapse | null {
   const from = Math.max(snapshot.staleAt, snapshot.receivedAt);

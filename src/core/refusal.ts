@@ -1,8 +1,8 @@
 import type { ValidationError } from './validation-errors.ts';
 
 /**
- * Every reason for which the service refuses something: the one list. A reason says what is wrong, never how HTTP tells it:
- * `http/problem.ts` has the status, title and headers of each. The words are also the label `reason` of the metrics.
+ * The one list of reasons for which the service refuses something. A reason says what is wrong and nothing about HTTP: `http/problem.ts`
+ * maps it to a status, a title and headers. Metrics use these words in the label `reason`.
  */
 export const REFUSAL_REASONS = [
   'malformed',
@@ -32,8 +32,8 @@ export const REFUSAL_REASONS = [
 export type RefusalReason = (typeof REFUSAL_REASONS)[number];
 
 /**
- * What the service does not do, on purpose. The message is shown to the client: one or two sentences, never an internal error.
- * What went wrong inside goes into `cause`, which only the log shows.
+ * The service refuses a request on purpose. Clients see the message: one or two sentences, never an internal error. An internal error
+ * goes into `cause`, which only the log shows.
  */
 export class Refusal extends Error {
   readonly reason: RefusalReason;

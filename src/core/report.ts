@@ -1,21 +1,22 @@
 import { Ajv2020 } from 'ajv/dist/2020.js';
 import { cutDiff } from './diff.ts';
 import { Refusal } from './refusal.ts';
-import { KEY, MAX_FILES, MAX_KEY_LENGTH, type ReportBody, reportSchema } from './report-schema.ts';
-import { parseTimestamp } from './timestamp.ts';
+import { KEY, KEY_WITH_PASSWORD, MAX_FILES, MAX_KEY_LENGTH, type ReportBody, reportSchema } from './report-schema.ts';
+import { completeTimestamp, lacksZone, parseTimestamp } from './timestamp.ts';
 import { type ValidationError, capped, describeErrors, preview } from './validation-errors.ts';
 
 const MAX_AHEAD_MS = 5 * 60_000;
+const HALF_HOUR_MS = 30 * 60_000;
 const MAX_IGNORED = 100;
 
-/** A report that keeps every rule. */
+/** A valid report. */
 export type Report = {
   readonly repo: string;
   readonly server: string;
   readonly syncStatus: 'SYNCED' | 'OUT_OF_SYNC';
   /** Names of the files that differ, unique, in the order in which they were posted. */
   readonly files: readonly string[];
-  /** As posted. */
+  /** RFC 3339, with the zone that was posted. */
   readonly lastCheck: string;
   readonly lastCheckMs: number;
   readonly staleAfterMs: number | undefined;
@@ -23,16 +24,18 @@ export type Report = {
   readonly pipelineUrl: string | null;
   /** Name → diff, for the files that came with one; at most 16 KiB each. Null when none did. */
   readonly diffs: Readonly<Record<string, string>> | null;
-  /** Posted fields that the contract does not know. */
+  /** Names of posted fields that are not part of the contract. */
   readonly ignored: readonly string[];
 };
 
-const ajv = new Ajv2020({ allErrors: true, verbose: true, strict: true, formats: {} });
+const ajv = new Ajv2020({ allErrors: true, verbose: true, strict: true, allowUnionTypes: true, formats: {} });
 // read once, in parseReport
 ajv.addFormat('date-time', true);
-ajv.addFormat('uri', (text: string) => /^https?:\/\/[^\s\p{Cc}]+$/iu.test(text) && URL.canParse(text));
+ajv.addFormat('uri', (text: string) => text === '' || (/^https?:\/\/[^\s\p{Cc}]+$/iu.test(text) && URL.canParse(text)));
 const isBody = ajv.compile<ReportBody>(reportSchema);
 
+const KEY_PATTERN = new RegExp(KEY);
+const PASSWORD = new RegExp(KEY_WITH_PASSWORD);
 const BODY_FIELDS = new Set(Object.keys(reportSchema.properties));
 const FILE_FIELDS = new Set(Object.keys(reportSchema.properties.files.items.properties));
 
@@ -45,7 +48,7 @@ export function parseReport(value: unknown, now: number): Report {
   const lastCheckMs =
     isRecord(value) && typeof value.last_check === 'string' ? parseTimestamp(value.last_check) : Number.NaN;
   const tooMany = tooManyFiles(value);
-  // a list that is too long is refused for its length alone: looking into it would cost more than it tells
+  // a list that is too long is refused for its length alone: validating its items would cost time and help nobody
   if (!isBody(tooMany ? { ...(value as object), files: [] } : value) || tooMany) {
     throw invalid([
       ...describeErrors(isBody.errors ?? []),
@@ -62,19 +65,19 @@ export function parseReport(value: unknown, now: number): Report {
     server: body.server,
     syncStatus: body.sync_status,
     files: body.files.map((file) => file.name),
-    lastCheck: body.last_check,
+    lastCheck: completeTimestamp(body.last_check),
     lastCheckMs,
-    staleAfterMs: staleAfter === undefined ? undefined : staleAfter * 1000,
-    commit: body.commit ?? null,
-    pipelineUrl: body.pipeline_url ?? null,
+    staleAfterMs: staleAfter === undefined || staleAfter === null ? undefined : staleAfter * 1000,
+    commit: presentText(body.commit),
+    pipelineUrl: presentText(body.pipeline_url),
     diffs: diffsOf(body),
     ignored: ignoredFields(body),
   };
 }
 
 /**
- * The source that an unusable body speaks of, as far as it can be read: a refusal is then shown with its source. Only names that a
- * source may have: they go into the log, anything else stays out of it.
+ * Finds the source that an invalid body names, so that the refusal can be shown with it. Returns only names that a source may have: they
+ * go into the log, and nothing else from such a body may.
  */
 export function sourceOf(body: unknown): { repo: string; server: string } | undefined {
   let repo: unknown;
@@ -102,7 +105,7 @@ function tooManyFiles(value: unknown): ValidationError | undefined {
   };
 }
 
-/** The rules that tie fields to each other and to the clock. Each looks only at fields that are of the right type. */
+/** Checks the rules across fields and against the clock. Each rule skips fields of the wrong type, which the schema reports. */
 function crossRules(value: unknown, now: number, lastCheckMs: number): ValidationError[] {
   const errors: ValidationError[] = [];
   if (!isRecord(value)) return errors;
@@ -126,7 +129,12 @@ function crossRules(value: unknown, now: number, lastCheckMs: number): Validatio
     if (files.length > 1) errors.push(...repeatedNames(files));
   }
   const aheadMs = lastCheckMs - now;
-  if (typeof lastCheck === 'string' && Number.isNaN(lastCheckMs)) {
+  if (typeof lastCheck === 'string' && lacksZone(lastCheck)) {
+    errors.push({
+      pointer: '/last_check',
+      detail: `must have a zone, but ${preview(lastCheck)} has none: in UTC add Z (date -u +%FT%TZ), else the offset, such as +02:00`,
+    });
+  } else if (typeof lastCheck === 'string' && Number.isNaN(lastCheckMs)) {
     errors.push({
       pointer: '/last_check',
       detail: `must be ${reportSchema.properties.last_check.description}, but is ${preview(lastCheck)}`,
@@ -134,10 +142,23 @@ function crossRules(value: unknown, now: number, lastCheckMs: number): Validatio
   } else if (aheadMs > MAX_AHEAD_MS) {
     errors.push({
       pointer: '/last_check',
-      detail: `must be at most 5 minutes ahead of the clock here, but is ${Math.ceil(aheadMs / 1000)} seconds ahead: check the clock of the machine that ran the check`,
+      detail: `must be at most 5 minutes ahead of the clock here, but is ${Math.ceil(aheadMs / 1000)} seconds ahead: ${causeOf(aheadMs)}`,
     });
   }
   return errors;
+}
+
+/** Zones differ by whole and half hours; clocks seldom do. */
+function causeOf(aheadMs: number): string {
+  const distance = Math.abs(aheadMs - Math.round(aheadMs / HALF_HOUR_MS) * HALF_HOUR_MS);
+  return aheadMs > HALF_HOUR_MS / 2 && distance < MAX_AHEAD_MS
+    ? 'this looks like local time with the zone of another place. Send UTC (date -u +%FT%TZ), or the zone that the time is in'
+    : 'check the clock of the machine that ran the check';
+}
+
+/** An optional text that is null or empty counts as absent. */
+function presentText(text: string | null | undefined): string | null {
+  return text === undefined || text === '' ? null : text;
 }
 
 function repeatedNames(files: readonly unknown[]): ValidationError[] {
@@ -156,7 +177,7 @@ function repeatedNames(files: readonly unknown[]): ValidationError[] {
 function diffsOf(body: ReportBody): Record<string, string> | null {
   let diffs: Record<string, string> | null = null;
   for (const { name, diff } of body.files) {
-    if (diff === undefined) continue;
+    if (diff === undefined || diff === null || diff === '') continue;
     // without a prototype, so that a file may be called __proto__
     diffs ??= Object.create(null) as Record<string, string>;
     diffs[name] = cutDiff(diff);
@@ -174,7 +195,9 @@ function ignoredFields(body: ReportBody): string[] {
 }
 
 function isKey(value: unknown): value is string {
-  return typeof value === 'string' && value.length <= MAX_KEY_LENGTH && new RegExp(KEY).test(value);
+  return (
+    typeof value === 'string' && value.length <= MAX_KEY_LENGTH && KEY_PATTERN.test(value) && !PASSWORD.test(value)
+  );
 }
 
 function isRecord(value: unknown): value is Record<string, unknown> {

@@ -1,8 +1,8 @@
 import type { Snapshot } from './ledger.ts';
 
 /**
- * How many bytes a text counts for towards the limits on text kept in memory: those of its UTF-8, or two for each UTF-16 unit where
- * that is more, since V8 keeps a text with a single character beyond Latin-1 that way.
+ * How many bytes a text counts towards the limits on text in memory: the length of its UTF-8 or two bytes per UTF-16 unit, whichever is
+ * more. V8 stores a text in UTF-16 as soon as one character is beyond Latin-1.
  */
 export function textBytes(text: string): number {
   const utf8 = Buffer.byteLength(text);

@@ -1,11 +1,12 @@
 const ISO_8601 =
   /^(\d{4})-(\d\d)-(\d\d)[Tt ](\d\d):(\d\d)(?::(\d\d)(?:[.,](\d{1,9})\d*)?)?(?:[Zz]|([+-])(\d\d)(?::?(\d\d))?)$/;
+const ZONE = /(?:[Zz]|[+-]\d\d(?::?\d\d)?)$/;
 const DAYS_IN_MONTH = [31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31];
 
 /**
- * Reads an ISO 8601 date and time with a zone, as RFC 3339 profiles it and as `date -Is`, `date +%FT%T%z` and Python's
- * `isoformat()` write it. A leap second (`:60`) is the first instant of the next minute.
- * @returns milliseconds since the epoch; NaN for anything else, an impossible date and a missing zone included
+ * Reads an ISO 8601 date and time with a zone: RFC 3339, and what `date -Is`, `date +%FT%T%z` and Python's `isoformat()` write.
+ * A leap second (`:60`) counts as the first second of the next minute.
+ * @returns milliseconds since the epoch; NaN for anything else, including impossible dates and a missing zone
  */
 export function parseTimestamp(text: string): number {
   const match = ISO_8601.exec(text);
@@ -17,9 +18,28 @@ export function parseTimestamp(text: string): number {
   if (d < 1 || d > daysIn(y, mo) || h > 23 || mi > 59 || s > 60 || zh > 23 || zm > 59) return Number.NaN;
   const ms = fraction === undefined ? 0 : Math.floor(Number(`0.${fraction}`) * 1000);
   const zoneMs = (zh * 60 + zm) * (sign === '-' ? -60_000 : 60_000);
-  // Date.UTC takes the years 0 to 99 for 1900 to 1999
+  // Date.UTC would read the years 0 to 99 as 1900 to 1999
   if (y < 100) return Number.NaN;
   return Date.UTC(y, mo - 1, d, h, mi, s, ms) - zoneMs;
+}
+
+/**
+ * Rewrites a timestamp as RFC 3339 and keeps its zone: a blank becomes `T`, missing seconds become `:00`, `+0200` and `+02` become `+02:00`.
+ * @param text that {@link parseTimestamp} can read
+ */
+export function completeTimestamp(text: string): string {
+  const [, year, month, day, hour, minute, second, , sign, zoneHour, zoneMinute] = ISO_8601.exec(text) ?? [];
+  if (year === undefined) return text;
+  // digits beyond the ninth are kept, as all else that was sent
+  const fraction = /[.,](\d+)/.exec(text)?.[1];
+  const date = `${year}-${month}-${day}${text[10] === 't' ? 't' : 'T'}${hour}:${minute}:${second ?? '00'}`;
+  const zone = sign === undefined ? text.at(-1) : `${sign}${zoneHour}:${zoneMinute ?? '00'}`;
+  return `${date}${fraction === undefined ? '' : `.${fraction}`}${zone}`;
+}
+
+/** Whether it is a date and time to which nothing but the zone is missing. */
+export function lacksZone(text: string): boolean {
+  return !ZONE.test(text) && !Number.isNaN(parseTimestamp(`${text}Z`));
 }
 
 /** Milliseconds since the epoch → `2026-04-21T10:32:15.000Z`. */

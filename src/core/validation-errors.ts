@@ -1,10 +1,13 @@
 import type { ErrorObject } from 'ajv';
 
-/** One broken rule: where in the JSON value (RFC 6901 JSON Pointer, "" is the whole) and what is wrong, for a person. */
+/** One broken rule. `pointer` says where: a JSON Pointer (RFC 6901), "" for the whole value. `detail` tells a person what is wrong. */
 export type ValidationError = { readonly pointer: string; readonly detail: string };
 
 /** Where one rule is broken in many places, so many are listed and the rest counted: a bad body must not make a huge answer. */
 const MAX_PLACES_PER_RULE = 100;
+/** Of a value that is quoted back. */
+const MAX_PREVIEW_CHARS = 80;
+const MAX_PREVIEW_DEPTH = 3;
 
 /**
  * ajv's errors in sentences, made from the descriptions in the schema: each completes "must be …".
@@ -12,7 +15,10 @@ const MAX_PLACES_PER_RULE = 100;
  */
 export function describeErrors(errors: readonly ErrorObject[], { hidesValues = false } = {}): ValidationError[] {
   const byRule = new Map<string, ValidationError[]>();
+  const secret = new Set(errors.filter(({ keyword }) => keyword === 'not').map(({ instancePath }) => instancePath));
   for (const error of errors) {
+    // where there is a password no other sentence may quote it; what is inside of `not` is no error of its own
+    if (secret.has(error.instancePath) && error.keyword !== 'not') continue;
     const rule = byRule.get(error.schemaPath) ?? [];
     byRule.set(error.schemaPath, rule);
     // past the limit only the number counts
@@ -31,6 +37,8 @@ function toValidationError(error: ErrorObject, hidesValues: boolean): Validation
       return { pointer: instancePath, detail: 'has a key that is not known here' };
     return { pointer: `${instancePath}/${name}`, detail: 'is not known here' };
   }
+  if (keyword === 'not')
+    return { pointer: instancePath, detail: 'must not contain a password, as in user:secret@host' };
   if (hidesValues) return { pointer: instancePath, detail: `must be ${parentSchema?.description}` };
   let found: string;
   if (keyword === 'type') found = `is ${typeName(data)}`;
@@ -55,8 +63,27 @@ function typeName(value: unknown): string {
   return typeof value === 'object' ? 'an object' : `a ${typeof value}`;
 }
 
-/** A value as JSON, shortened. */
+/** A value as JSON, shortened. Of what is nested deeply only that it is: a recursion as deep as the value would end in an error. */
 export function preview(value: unknown): string {
-  const text = JSON.stringify(value);
-  return text.length > 80 ? `${text.slice(0, 80)}…` : text;
+  const text = toText(value, MAX_PREVIEW_DEPTH);
+  return text.length > MAX_PREVIEW_CHARS ? `${text.slice(0, MAX_PREVIEW_CHARS)}…` : text;
+}
+
+/** JSON of at least the first {@link MAX_PREVIEW_CHARS} characters. */
+function toText(value: unknown, depth: number): string {
+  if (typeof value === 'string') return JSON.stringify(value.slice(0, MAX_PREVIEW_CHARS + 1));
+  if (typeof value !== 'object' || value === null) return String(value);
+  if (depth === 0) return Array.isArray(value) ? '[…]' : '{…}';
+  if (Array.isArray(value)) return `[${join(value.values(), (item) => toText(item, depth - 1))}]`;
+  const entries = Object.entries(value).values();
+  return `{${join(entries, ([key, item]) => `${toText(key, 0)}:${toText(item, depth - 1)}`)}}`;
+}
+
+function join<T>(items: Iterable<T>, show: (item: T) => string): string {
+  let text = '';
+  for (const item of items) {
+    if (text.length > MAX_PREVIEW_CHARS) break;
+    text += (text === '' ? '' : ',') + show(item);
+  }
+  return text;
 }

@@ -2,14 +2,14 @@ import { Refusal } from '../core/refusal.ts';
 import { type Source, weightOf } from './source-index.ts';
 import type { Limits, Usage, Weight } from './usage.ts';
 
-/** The token that a report came with, and its share: how much the sources whose newest report came with it may take. */
+/** The token that a report was sent with, and its share: how much the sources may use whose latest report was sent with it. */
 export type Reporter = {
   readonly name: string;
   readonly maxSources: number | undefined;
   readonly maxOpenDrifts: number | undefined;
 };
 
-/** Decides, report after report of a batch, whether there is room for what each would add. */
+/** Decides for each report of a batch, in order, whether the limits have room for what it adds. */
 export type Admission = {
   /**
    * Counts the report in, unless it is refused.
@@ -40,7 +40,7 @@ export function createAdmission(usage: Usage, limits: Limits): Admission {
     },
   };
 
-  /** A token's share counts the sources that it reported last: one of another token's comes to it whole. */
+  /** A source counts towards the token of its latest report. If that was another token, all of the source is added to this one's share. */
   function refuseShare(
     growth: Totals,
     source: Source | undefined,
@@ -95,7 +95,7 @@ function minus(weight: Weight, source: Source | undefined): Totals {
   };
 }
 
-/** Only what grows is refused: whoever is over a limit may still report less, or the same. */
+/** Refuses growth only: beyond a limit, a report may still have less or the same. */
 function refuseGrowth(growth: Totals, added: Totals, usage: Usage, limits: Limits): Refusal | undefined {
   if (growth.sources > 0 && usage.sources + added.sources + 1 > limits.maxSources) {
     return new Refusal(

@@ -1,8 +1,8 @@
 import type { OpenDrift } from '../core/ledger.ts';
 
-/** How widely each file differs now: kept up to date with every change, so that reading it costs nothing per source. */
+/** On how many servers each file differs now. It is updated with every change, so that reads need not visit every source. */
 export type FileSpread = {
-  /** A source of `repo` had these files (null: it did not exist) and now has those (null: it is gone). */
+  /** A source of `repo` has changed its open drifts from `before` (null: it is new) to `after` (null: it is removed). */
   change(repo: string, before: readonly OpenDrift[] | null, after: readonly OpenDrift[] | null): void;
   /** How many servers the repo has. */
   servers(repo: string): number;

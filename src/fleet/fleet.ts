@@ -15,7 +15,7 @@ import { type WriteFailure, type WriteHealth, createWriteHealth } from './write-
 export type Fleet = {
   /**
    * Resolves when the report is on disk and every read shows it.
-   * @param bytes the size of its body, for the limit on what may wait
+   * @param bytes the size of its body: only so much goes into one commit
    * @param reporter the token that it came with, if it came with one
    * @throws {Refusal} `too_many_sources`, `too_many_drifts` or `too_much_text` when it would add something beyond a limit, of the
    *   service or of its token; `store_unavailable` when it could not be stored (it then does not appear, unless the disk answered too
@@ -33,27 +33,27 @@ export type Fleet = {
   /** As `list`, of one repo only. */
   listOf(repo: string): readonly Source[];
   readonly size: number;
-  /** Grows with every change of any snapshot. */
+  /** Increases with every change of any snapshot. */
   readonly revision: number;
-  /** Is another number whenever a source may have become STALE since it was asked before. */
+  /** Returns another number than before if a source may have become STALE in between. */
   staleEpoch(now: number): number;
   readonly fileSpread: FileSpread;
-  /** What the sources take of the limits. */
+  /** How much of the limits the sources use. */
   readonly usage: Usage;
   readonly limits: Limits;
   /** How many sources have drifts that are on disk only, because more is stored than the limits allow. */
   readonly partial: number;
   readonly rendered: RenderedTexts;
-  /** How long drifts have lasted that a report has ended. */
+  /** Per repo, the durations of drifts that a report has closed. */
   readonly reconcileHistograms: ReconcileHistograms;
-  /** Set from a failed write to the next one that succeeds. */
+  /** Set when a write fails; undefined again when the next one succeeds. */
   readonly failure: WriteFailure | undefined;
   /**
    * Tries a write, unless one has just succeeded.
    * @throws {Refusal} `store_unavailable`, naming the reason
    */
   probe(): Promise<void>;
-  /** Refuses further work and resolves when all that waits is on disk (or has failed). */
+  /** Refuses further work, and resolves when all waiting work is on disk or has failed. */
   drain(): Promise<void>;
 };
 
@@ -63,7 +63,7 @@ export type FleetOptions = {
   readonly now: () => number;
   readonly staleAfterMs: number;
   readonly limits: Limits;
-  /** After this long without being on disk, a report is refused. */
+  /** A report that is not on disk after this long is refused. */
   readonly commitTimeoutMs: number;
   readonly onCommit: (durationMs: number, reports: number) => void;
   readonly onStoreError: (operation: string, error: Error) => void;
@@ -73,9 +73,9 @@ export type FleetOptions = {
 const MAX_DRIFTS_READ = 50_000;
 
 /**
- * Holds the newest snapshot of every source and is the only one to write. Reports queue; one commit is in flight at a time, and
- * everything that has arrived meanwhile goes into the next, one report of a source at a time. What a report means is decided when its
- * batch is made, from what is on disk by then; memory changes only after the commit. Resolves once all stored sources are in memory.
+ * Holds the latest snapshot of every source, and is the only writer. Reports wait in a queue. One commit is in flight at a time; what arrives
+ * meanwhile goes into the next batch, one report per source. What a report changes is decided when its batch is planned, from the state that
+ * is then on disk. Memory changes only after the commit. Resolves once all stored sources are in memory.
  * @throws {StoreError} when they cannot be read
  */
 export async function createFleet(options: FleetOptions): Promise<Fleet> {

@@ -6,24 +6,24 @@ import type { Source } from './source-index.ts';
 export type HousekeepingOptions = {
   readonly fleet: Fleet;
   readonly store: Store;
-  /** Undefined: no source is forgotten by itself. */
+  /** Undefined: sources never expire. */
   readonly expireAfterMs: number | undefined;
   readonly historyRetentionMs: number;
   /** Milliseconds since the epoch. */
   readonly now: () => number;
-  /** These sources were forgotten. */
+  /** Called with the sources that have expired and were removed. */
   readonly onExpired: (sources: readonly Snapshot[]) => void;
-  /** So many rows of history were deleted. */
+  /** Called with the number of deleted rows of history. */
   readonly onPruned: (rows: number) => void;
-  /** A pass failed; the next one tries again. */
+  /** Called when a pass has failed. The next one tries again. */
   readonly onError: (error: Error) => void;
 };
 
 const EVERY_MS = 60_000;
-/** Rows of a kind in one transaction: reports never wait long behind one. */
+/** Rows of each kind that one transaction deletes. Small, so that reports never wait long for it. */
 const PRUNE_ROWS = 1000;
 
-/** Forgets expired sources and old history, once a minute from now on. */
+/** Removes expired sources and deletes old history, at once and then every minute. */
 export function startHousekeeping(options: HousekeepingOptions): { stop(): void } {
   let isRunning = false;
   let isStopped = false;
@@ -64,12 +64,12 @@ export async function expire({
   const expired = fleet.list().filter(isExpired);
   if (expired.length === 0) return;
   await fleet.remove(expired, isExpired);
-  // one that has reported meanwhile is still there
+  // a source that has reported meanwhile was kept
   const gone = expired.filter((source) => source.isRemoved);
   if (gone.length > 0) onExpired(gone.map(({ snapshot }) => snapshot));
 }
 
-/** Deletes the history that ended before HISTORY_RETENTION, in small transactions. */
+/** Deletes the history that ended more than HISTORY_RETENTION ago, in small transactions. */
 export async function prune(
   {
     store,

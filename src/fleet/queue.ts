@@ -1,10 +1,10 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { Refusal } from '../core/refusal.ts';
 
-/** A piece of work that waits, and how to answer whoever waits for it. */
+/** A piece of work that waits, and the functions that answer whoever waits for it. */
 export type Task<Work, Result> = {
   readonly work: Work;
-  /** Works of the same key are done one after another, in their order. */
+  /** Tasks with the same key are done one after another, in the order in which they were added. */
   readonly key: string;
   resolve(result: Result): void;
   reject(error: Error): void;
@@ -12,39 +12,40 @@ export type Task<Work, Result> = {
 
 export type Queue<Work, Result> = {
   /**
-   * @param bytes counts towards the limit on what may wait
-   * @throws {Refusal} `store_unavailable` when too much waits already, when it has waited too long, or when the queue is draining
+   * The queue has no bound of its own: callers bound how much waits.
+   * @param bytes the size of the work, for the limit of a batch
+   * @throws {Refusal} `store_unavailable` when it has waited too long, or when the queue is draining
    */
   add(work: Work, key: string, bytes: number): Promise<Result>;
   readonly isDraining: boolean;
-  /** Refuses further work and resolves when all that waits is done. */
+  /** Refuses further work, and resolves when all waiting work is done. */
   drain(): Promise<void>;
 };
 
 export type QueueOptions<Work, Result> = {
   readonly timeoutMs: number;
-  /** Answers every task, save those it returns: they go first into the next batch. At most one batch is under way. */
+  /** Answers every task except those that it returns: they come first in the next batch. At most one batch is in flight. */
   readonly process: (batch: readonly Task<Work, Result>[]) => Promise<readonly Task<Work, Result>[]>;
-  /** Some have waited longer than `timeoutMs`, and have been refused. */
+  /** Called when tasks have waited longer than `timeoutMs` and were refused. */
   readonly onTimeout: (error: Error) => void;
 };
 
 type Waiting<Work, Result> = Task<Work, Result> & { readonly bytes: number; readonly since: number; isLate: boolean };
 
 const MAX_BATCH = 1000;
-/** Fewer are not worth two batches. */
+/** With fewer tasks, splitting them into two batches gains nothing. */
 const MIN_TO_HALVE = 16;
 const FAST_MS = 4;
 const GATHER_MS = 2;
-const MAX_WAITING_BYTES = 64 * 1_048_576;
+/** A batch ends with the task that reaches this size, because all of it is copied to the writer thread. */
+const MAX_BATCH_BYTES = 8 * 1_048_576;
 const WATCH_MS = 250;
 
-/** What has arrived while a batch was under way goes into the next, one task of a key at a time. */
+/** Tasks that arrive while a batch is in flight go into the next one, at most one task per key. */
 export function createQueue<Work, Result>(options: QueueOptions<Work, Result>): Queue<Work, Result> {
   const { timeoutMs, process, onTimeout } = options;
   let waiting: Waiting<Work, Result>[] = [];
-  let waitingBytes = 0;
-  let underWay: readonly Waiting<Work, Result>[] = [];
+  let inFlight: readonly Waiting<Work, Result>[] = [];
   let loop: Promise<void> | undefined;
   let isDraining = false;
   const watchdog = setInterval(answerLate, Math.min(WATCH_MS, timeoutMs));
@@ -57,20 +58,20 @@ export function createQueue<Work, Result>(options: QueueOptions<Work, Result>): 
     while (waiting.length > 0) {
       const size = await gather(inHand, lastMs < FAST_MS);
       const startedAt = performance.now();
-      underWay = takeBatch(size);
-      const again = new Set(await process(underWay));
+      inFlight = takeBatch(size);
+      const again = new Set(await process(inFlight));
       lastMs = performance.now() - startedAt;
-      inHand = underWay.length + waiting.length;
-      waiting.unshift(...underWay.filter((task) => again.has(task) && !task.isLate));
-      underWay = [];
+      inHand = inFlight.length + waiting.length;
+      waiting.unshift(...inFlight.filter((task) => again.has(task) && !task.isLate));
+      inFlight = [];
     }
     loop = undefined;
   }
 
   /**
-   * Waits a moment at most, for as long as every turn of the event loop brings more, and returns how many to take. Where a batch is
-   * done fast, that is half of all that are in hand: while one half is on its way to the disk, the clients of the other are answered.
-   * Where it is slow, as few batches as possible are best: all.
+   * Waits for at most {@link GATHER_MS}, as long as every turn of the event loop brings more tasks, and returns how many to take. If batches
+   * are fast, it takes half of all tasks: while one half is written, the clients of the other half get their answers. If batches are slow,
+   * it takes all, because fewer batches are then faster.
    */
   async function gather(inHand: number, isFast: boolean): Promise<number> {
     const deadline = performance.now() + GATHER_MS;
@@ -89,30 +90,30 @@ export function createQueue<Work, Result>(options: QueueOptions<Work, Result>): 
     const batch: Waiting<Work, Result>[] = [];
     const later: Waiting<Work, Result>[] = [];
     const keys = new Set<string>();
+    let bytes = 0;
     for (const task of waiting) {
-      if (batch.length >= size || keys.has(task.key)) {
+      if (batch.length >= size || bytes >= MAX_BATCH_BYTES || keys.has(task.key)) {
         later.push(task);
         continue;
       }
       keys.add(task.key);
       batch.push(task);
-      waitingBytes -= task.bytes;
+      bytes += task.bytes;
     }
     waiting = later;
     return batch;
   }
 
-  /** What waits is taken out; what is under way may still be done. */
+  /** Refuses late tasks. Those that wait leave the queue; those in flight may still be stored. */
   function answerLate(): void {
     const limit = performance.now() - timeoutMs;
     const isNewlyLate = (task: Waiting<Work, Result>): boolean => task.since < limit && !task.isLate;
     const late = waiting.filter(isNewlyLate);
-    const stuck = underWay.filter(isNewlyLate);
+    const stuck = inFlight.filter(isNewlyLate);
     if (late.length === 0 && stuck.length === 0) return;
     const error = new Error(`no answer from the store within ${timeoutMs / 1000} s`);
     waiting = waiting.filter((task) => !isNewlyLate(task));
     for (const task of late) {
-      waitingBytes -= task.bytes;
       task.reject(storeUnavailable('The store did not answer in time; the report was not stored', error));
     }
     for (const task of stuck) {
@@ -125,12 +126,8 @@ export function createQueue<Work, Result>(options: QueueOptions<Work, Result>): 
   return {
     add(wanted, key, bytes) {
       if (isDraining) return Promise.reject(storeUnavailable('The service is stopping'));
-      if (waitingBytes + bytes > MAX_WAITING_BYTES) {
-        return Promise.reject(storeUnavailable('Too many reports are waiting for the disk'));
-      }
       return new Promise((resolve, reject) => {
         waiting.push({ work: wanted, key, resolve, reject, bytes, since: performance.now(), isLate: false });
-        waitingBytes += bytes;
         loop ??= work();
       });
     },

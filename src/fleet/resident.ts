@@ -3,8 +3,8 @@ import { nameBytesOf, textBytes } from '../core/text-size.ts';
 import type { Limits } from './usage.ts';
 
 /**
- * Keeps what memory holds within the limits when more is stored than they allow: an older database, or a limit that was lowered.
- * Nothing is hidden as long as the stored is within them.
+ * Keeps memory within the limits when more is stored than they allow, as with an older database or after a limit was lowered. Nothing is
+ * hidden while everything stored is within the limits.
  */
 export type Resident = {
   /** How many sources have hidden drifts. */
@@ -18,7 +18,7 @@ export type Resident = {
   remove(kept: Snapshot, nameBytes: number): void;
 };
 
-/** So many names of a source are kept where not all of them fit. */
+/** How many names of a source are kept if not all of them fit. */
 const NAMES_KEPT = 100;
 /** For those names there is room beyond the limits: a quarter of each, and this many drifts at least. Past it, no name is kept. */
 const RESERVE = 0.25;
@@ -50,7 +50,7 @@ export function createResident({ maxOpenDrifts, maxNameBytes, maxTextBytes }: Li
     return hasRoom ? some : hideDrifts(snapshot, 0);
   }
 
-  /** Of the other text only the URL can be spared: it leads to the CI run and is read from the disk with the detail. */
+  /** Of the other text, only the URL can be left out: the detail of a source reads it from the disk. */
   function fitUrl(snapshot: Snapshot): Snapshot {
     return urlBytes + urlBytesOf(snapshot) <= maxTextBytes ? snapshot : { ...snapshot, pipelineUrl: null };
   }

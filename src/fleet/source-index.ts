@@ -5,12 +5,12 @@ import { type Rendered, type RenderedTexts, createRenderedTexts } from './render
 import { createResident } from './resident.ts';
 import { type Limits, type Usage, type Weight, createUsageCounter, weigh } from './usage.ts';
 
-/** One (repo, server). The object stays the same for as long as the source lives; its snapshot is replaced. */
+/** One repo on one server. The object stays the same until the source is removed; each report replaces its snapshot. */
 export type Source = Rendered & {
-  /** Sorts by repo, then server: a line feed comes before every character that these may have. */
+  /** Repo and server, joined by a line feed. Sorting by it sorts by repo, then server: a line feed comes before every character of a name. */
   readonly key: string;
   readonly id: number;
-  /** What memory keeps of the newest one: see {@link HiddenDrifts}. */
+  /** The latest snapshot, as far as memory holds it: see {@link HiddenDrifts}. */
   snapshot: Snapshot;
   /** Of all its files, hidden ones included. */
   nameBytes: number;
@@ -24,10 +24,10 @@ export type Source = Rendered & {
 /** All living sources, by name and in order. */
 export type SourceIndex = {
   readonly size: number;
-  /** Grows with every change. */
+  /** Increases with every change. */
   readonly revision: number;
   readonly fileSpread: FileSpread;
-  /** What the sources take of the limits. */
+  /** How much of the limits the sources use. */
   readonly usage: Usage;
   /** How many sources have drifts that are not in memory. */
   readonly partial: number;
@@ -35,21 +35,21 @@ export type SourceIndex = {
   find(key: string): Source | undefined;
   /** Sorted by repo, then server. The list is never changed afterwards, the sources in it are. */
   list(): readonly Source[];
-  /** Those of `list` that belong to the repo, without looking at the others. */
+  /** The sources of one repo, found without a walk through all. */
   listOf(repo: string): readonly Source[];
-  /** Is another number whenever a source may have become STALE since it was asked before. */
+  /** Returns another number than before if a source may have become STALE in between. */
   staleEpoch(now: number): number;
   /**
-   * Adds the source or gives it its new snapshot; another id is another life. Null removes it.
-   * @param stored in full, nothing hidden
-   * @param weight of its snapshot, where that is known already
+   * Adds the source, or replaces its snapshot. Under another id, it is a new source in the place of the old one. Null removes it.
+   * @param stored in full, with nothing hidden
+   * @param weight of its snapshot, if it is known already
    */
   put(key: string, stored: StoredSource | null, weight?: Weight): void;
-  /** Takes in what is stored, page by page, sorted by repo, then server: before anybody reads. */
+  /** Adds a page of stored sources. All pages come before the first read, sorted by repo, then server. */
   load(page: readonly StoredSource[]): void;
 };
 
-/** New sources are merged into the sorted list in portions, so that no single reader has to sort very many. */
+/** New sources are merged into the sorted list after this many, so that no single read has to sort very many. */
 const MERGE_AFTER = 1000;
 /** Of rendered rows and labels, over all sources. */
 const MAX_RENDERED_CHARS = 33_554_432;
@@ -66,7 +66,7 @@ export function createSourceIndex(limits: Limits): SourceIndex {
   let hasRemoved = false;
   let revision = 0;
   let epoch = 0;
-  // no source becomes STALE before; a report may have made it later for all
+  // no source becomes STALE before this time; it may be too early, because reports can postpone it
   let nextStaleAt = 0;
 
   function add(key: string, { id, snapshot: whole }: StoredSource, weight: Weight): Source {
@@ -112,20 +112,20 @@ export function createSourceIndex(limits: Limits): SourceIndex {
     rendered.drop(source);
   }
 
-  /** Makes a new array: readers may still be walking along the old one. */
+  /** Makes a new array, because readers may still iterate over the old one. */
   function merge(): void {
-    const news = added.filter((source) => !source.isRemoved).toSorted((a, b) => (a.key < b.key ? -1 : 1));
+    const additions = added.filter((source) => !source.isRemoved).toSorted((a, b) => (a.key < b.key ? -1 : 1));
     const merged: Source[] = [];
     let next = 0;
     for (const source of sorted) {
       if (source.isRemoved) continue;
-      for (let fresh = news[next]; fresh !== undefined && fresh.key < source.key; fresh = news[next]) {
+      for (let fresh = additions[next]; fresh !== undefined && fresh.key < source.key; fresh = additions[next]) {
         merged.push(fresh);
         next += 1;
       }
       merged.push(source);
     }
-    for (; next < news.length; next += 1) merged.push(news[next] as Source);
+    for (; next < additions.length; next += 1) merged.push(additions[next] as Source);
     sorted = merged;
     added = [];
     hasRemoved = false;
@@ -188,7 +188,7 @@ export function createSourceIndex(limits: Limits): SourceIndex {
   };
 }
 
-/** What the source takes of the limits. */
+/** How much of the limits the source uses. */
 export function weightOf({ snapshot, nameBytes, textBytes }: Source): Weight {
   return { drifts: driftCountOf(snapshot), nameBytes, textBytes };
 }

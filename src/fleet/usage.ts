@@ -1,7 +1,7 @@
 import { type Snapshot, driftCountOf } from '../core/ledger.ts';
 import { nameBytesOf, otherTextBytesOf } from '../core/text-size.ts';
 
-/** What all sources together may take. Over a limit, reports that would add are refused; everything else goes on. */
+/** How much all sources together may use. Beyond a limit, reports that would add to it are refused; all others are accepted. */
 export type Limits = {
   readonly maxSources: number;
   readonly maxOpenDrifts: number;
@@ -11,13 +11,13 @@ export type Limits = {
   readonly maxTextBytes: number;
 };
 
-/** What one source takes of the limits, hidden drifts included. */
+/** How much of the limits one source uses, including hidden drifts. */
 export type Weight = { readonly drifts: number; readonly nameBytes: number; readonly textBytes: number };
 
-/** What the sources whose newest report came with one token take. */
+/** How much the sources use whose latest report was sent with one token. */
 export type Share = { readonly sources: number; readonly drifts: number };
 
-/** What is counted towards the limits: true numbers, also of what is hidden. */
+/** How much of the limits is used, including hidden drifts. */
 export type Usage = {
   readonly sources: number;
   readonly openDrifts: number;

@@ -6,9 +6,11 @@ import type { Fleet } from '../fleet/fleet.ts';
 import type { Store } from '../store/store.ts';
 import type { RequireScope } from './authorization.ts';
 import { cleanAddress } from './client-address.ts';
+import { createDelivery } from './delivery.ts';
 import { createFleetEtag } from './etag.ts';
 import type { EventStream } from './event-stream.ts';
 import type { Metrics } from './metrics.ts';
+import { type Places, type PlacesOptions, createPlaces } from './places.ts';
 import { answerFailure, createRequestMiddleware } from './request.ts';
 import { createEventsRoute } from './routes/events.ts';
 import { createHealthRoutes } from './routes/health.ts';
@@ -20,6 +22,7 @@ import { createReportRoutes } from './routes/reports.ts';
 import { createSourceDetailRoute } from './routes/source-detail.ts';
 import { createSourceRoutes } from './routes/sources.ts';
 import { createUnroutedMiddleware } from './unrouted.ts';
+import { type Unread, createUnread } from './unread.ts';
 
 export type AppOptions = {
   readonly fleet: Fleet;
@@ -39,10 +42,21 @@ export type AppOptions = {
   readonly historyRetentionMs: number;
   /** True from the signal to stop on: connections are then not kept. */
   readonly isStopping: () => boolean;
+  readonly readerLimits?: ReaderLimits;
   readonly isBroken: (request: IncomingMessage) => boolean;
   /** How many proxies stand before the service: so many addresses from the right of X-Forwarded-For are theirs. */
   readonly trustedProxies: number;
 };
+
+/** How much patience there is with readers, milliseconds. */
+export type ReaderLimits = PlacesOptions & {
+  /** Whoever takes nothing of an answer for so long is cut off. */
+  readonly stallMs: number;
+};
+
+const READER_LIMITS: ReaderLimits = { stallMs: 30_000, maxWaitMs: 10_000, maxHoldMs: 30_000 };
+/** Of bodies in memory that readers have not taken yet. At the bound those are cut off who have taken nothing for the longest time. */
+const MAX_UNREAD_BYTES = 67_108_864;
 
 const READER_LEFT = new Set<string | undefined>(['ERR_STREAM_PREMATURE_CLOSE', 'ECONNRESET', 'EPIPE']);
 
@@ -50,12 +64,15 @@ const READER_LEFT = new Set<string | undefined>(['ERR_STREAM_PREMATURE_CLOSE', '
 export function createApp(options: AppOptions): Koa {
   const { trustedProxies } = options;
   const app = new Koa({ proxy: trustedProxies > 0, maxIpsCount: trustedProxies });
-  const router = createRoutes(options);
+  const limits = options.readerLimits ?? READER_LIMITS;
+  const unread = createUnread(MAX_UNREAD_BYTES);
+  const router = createRoutes(options, createPlaces(limits), unread);
   Object.assign(app.context, {
     onerror(this: Context, error?: Error | null) {
       answerFailure(this, error);
     },
   });
+  app.use(createDelivery({ unread, stallMs: limits.stallMs }));
   if (trustedProxies > 0) app.use(cleanAddress);
   app.use(createRequestMiddleware(options));
   app.use(createUnroutedMiddleware(router.stack));
@@ -70,13 +87,13 @@ export function createApp(options: AppOptions): Koa {
 }
 
 /** Every route, on one screen. The handlers are in `routes/`, by the names of their URLs. */
-function createRoutes(options: AppOptions): Router {
+function createRoutes(options: AppOptions, places: Places, unread: Unread): Router {
   const { fleet, store, metrics, events, now, bootId, isStopping } = options;
   const may = options.requireScope;
   const etagAt = createFleetEtag(fleet, bootId);
-  const { attributeRefusal, requireJson, parseBody, postReport } = createReportRoutes(options);
-  const sources = createSourceRoutes(fleet, etagAt, now);
-  const history = createHistoryRoutes(fleet, store, etagAt, now, options.historyRetentionMs);
+  const { attributeRefusal, requireJson, readBody, postReport } = createReportRoutes(options);
+  const sources = createSourceRoutes({ fleet, etagAt, now, places, unread });
+  const history = createHistoryRoutes(options, etagAt);
   const removals = createRemovalRoutes(fleet, now, options.log);
   const health = createHealthRoutes(fleet, isStopping);
   const getSource = createSourceDetailRoute(store, bootId, now);
@@ -84,7 +101,7 @@ function createRoutes(options: AppOptions): Router {
   // exact paths, so that a proxy's rule for one of them cannot be walked around
   const router = new Router({ methods: [...METHODS], sensitive: true, strict: true });
 
-  router.post('/api/status', attributeRefusal, may('report'), requireJson, parseBody, postReport);
+  router.post('/api/status', attributeRefusal, may('report'), requireJson, readBody, postReport);
   router.get('/api/status', may('read'), getSource);
   router.delete('/api/status', may('delete'), removals.deleteMatching);
   router.get('/api/status/:repo/:server', may('read'), getSource);
@@ -95,7 +112,7 @@ function createRoutes(options: AppOptions): Router {
   router.get('/history.json', may('read'), history.getHistory);
   router.get('/drifts.json', may('read'), history.getDrifts);
   router.get('/api/events', may('read'), createEventsRoute(events, isStopping));
-  router.get('/metrics', may('read'), createMetricsRoute(metrics, fleet, now));
+  router.get('/metrics', may('read'), createMetricsRoute(metrics, fleet, places, now));
   router.get('/openapi.json', createOpenApiRoute(options));
   router.get('/healthz', health.getHealth);
   router.get('/readyz', health.getReadiness);

@@ -1,5 +1,6 @@
 import type { ServerResponse } from 'node:http';
 import { Refusal } from '../core/refusal.ts';
+import { type Event, createEventLog } from './event-log.ts';
 
 /** What has changed, sent to whoever listens, as server-sent events (WHATWG HTML, section 9.2). */
 export type EventStream = {
@@ -7,102 +8,141 @@ export type EventStream = {
   publish(data: string): void;
   /**
    * Takes over the response and keeps it open. With the id of the last event that the client saw, it first gets what it missed; or, where
-   * memory does not reach so far, an event `reset`: read everything anew.
-   * @param until milliseconds: nothing is sent from then on, and the stream ends
+   * that is too much or memory does not reach so far, an event `reset`: read everything anew.
    * @throws {Refusal} `too_many_listeners`
    */
-  subscribe(response: ServerResponse, lastEventId: string, until?: number): void;
+  subscribe(response: ServerResponse, subscription: Subscription): void;
   /** Ends all subscriptions: clients then reconnect, and resume where they were if they still may. */
   disconnect(): void;
   /** As `disconnect`, for good. */
   close(): void;
 };
 
-type Event = { readonly id: number; readonly data: string };
+export type Subscription = {
+  /** Whose share of the listeners it counts towards. */
+  readonly client: string;
+  /** Empty: the client has seen none. */
+  readonly lastEventId: string;
+  /** Milliseconds: nothing is sent from then on, and the stream ends. */
+  readonly until?: number | undefined;
+};
 
-const MEMORY = 1000;
-/** Receipts that name thousands of files are long: beyond this, fewer of them are remembered. */
-const MAX_MEMORY_CHARS = 16_777_216;
+/** More are refused. */
 const MAX_LISTENERS = 1000;
+const MAX_LISTENERS_PER_CLIENT = 500;
+/** Who has missed more is told to read everything anew. */
+const MAX_MISSED = 1000;
 const PING_MS = 15_000;
 const RETRY_MS = 5000;
-/** A listener that has so much unread is too slow and is dropped; when it returns, it resumes or is reset. */
-const MAX_UNREAD_BYTES = 1_048_576;
+/** A long event is written in slices of this size, so that it is nowhere copied as a whole. */
+const SLICE_BYTES = 32_768;
+
+/**
+ * A listener is no more than a place in the log of events, and the few slices that are just being written for it. So it costs nothing to
+ * be far behind, until the log forgets what a listener has not got yet: then it is cut off, and when it comes back it is told `reset`.
+ */
+type Listener = {
+  readonly response: ServerResponse;
+  readonly client: string;
+  readonly until: number;
+  /** The event that it gets next, and how much of that it has got. */
+  nextId: number;
+  offset: number;
+  /** Waits for the reader. */
+  isFull: boolean;
+};
 
 /** @param now milliseconds: ids begin with the time of the start, so that they go on increasing after a restart */
 export function createEventStream(now: () => number): EventStream {
-  const firstId = now() * 1000;
-  let nextId = firstId;
-  let recent: Event[] = [];
-  let recentChars = 0;
-  /** Until when each may listen. */
-  const listeners = new Map<ServerResponse, number>();
-  const timer = setInterval(() => broadcast(': ping\n\n'), PING_MS);
+  const log = createEventLog(now() * 1000);
+  const listeners = new Set<Listener>();
+  const timer = setInterval(pingAll, PING_MS);
   timer.unref();
 
-  function broadcast(text: string): void {
-    const at = now();
-    for (const [response, until] of listeners) {
-      if (at < until) send(response, text);
-      else end(response);
+  /** Gives the listener what it has not got yet, as fast as it reads. */
+  function feed(listener: Listener): void {
+    if (now() >= listener.until) end(listener);
+    else if (isLost(listener)) drop(listener);
+    else while (!listener.isFull && listener.nextId < log.nextId) writeNext(listener);
+  }
+
+  function isLost({ nextId }: Listener): boolean {
+    return nextId < log.nextId && log.find(nextId) === undefined;
+  }
+
+  function writeNext(listener: Listener): void {
+    const { text } = log.find(listener.nextId) as Event;
+    const slice = text.subarray(listener.offset, listener.offset + SLICE_BYTES);
+    listener.offset += slice.length;
+    if (listener.offset === text.length) {
+      listener.nextId += 1;
+      listener.offset = 0;
+    }
+    listener.isFull = !listener.response.write(slice);
+  }
+
+  function pingAll(): void {
+    for (const listener of listeners) {
+      if (now() >= listener.until) end(listener);
+      // whoever has something unread knows that the stream lives, and may be amid an event
+      else if (!listener.isFull) listener.isFull = !listener.response.write(': ping\n\n');
     }
   }
 
-  function send(response: ServerResponse, text: string): void {
-    if (response.writableLength > MAX_UNREAD_BYTES) response.destroy();
-    else response.write(text);
+  function admit(client: string): void {
+    const own = [...listeners].filter((listener) => listener.client === client).length;
+    if (own >= MAX_LISTENERS_PER_CLIENT) throw tooMany(`${MAX_LISTENERS_PER_CLIENT} of this token or address`);
+    if (listeners.size >= MAX_LISTENERS) throw tooMany(`${MAX_LISTENERS}`);
   }
 
-  function forget(): void {
-    let first = Math.max(0, recent.length - MEMORY);
-    for (const { data } of recent.slice(0, first)) recentChars -= data.length;
-    for (; recentChars > MAX_MEMORY_CHARS / 2; first += 1) recentChars -= recent[first]?.data.length ?? 0;
-    recent = recent.slice(first);
+  /** Undefined: the client has missed too much, or what it has not seen is forgotten, or the id is none of ours. */
+  function nextAfter(lastEventId: string): number | undefined {
+    if (lastEventId === '') return log.nextId;
+    const nextId = /^\d{1,16}$/.test(lastEventId) ? Number(lastEventId) + 1 : Number.NaN;
+    const isKnown = nextId === log.nextId || log.find(nextId) !== undefined;
+    return isKnown && log.nextId - nextId <= MAX_MISSED ? nextId : undefined;
   }
 
-  /** Undefined: something that the client has not seen is forgotten, or the id is none of ours. */
-  function missed(lastEventId: string): readonly Event[] | undefined {
-    const last = /^\d{1,16}$/.test(lastEventId) ? Number(lastEventId) : Number.NaN;
-    const oldest = recent[0]?.id ?? nextId;
-    return last >= oldest - 1 && last < nextId ? recent.filter(({ id }) => id > last) : undefined;
-  }
-
-  function end(response: ServerResponse): void {
-    response.end();
+  function end(listener: Listener): void {
     // reports that are under way publish: nothing may be written to a response that has ended
-    listeners.delete(response);
+    listeners.delete(listener);
+    listener.response.end();
+  }
+
+  function drop(listener: Listener): void {
+    listeners.delete(listener);
+    listener.response.destroy();
   }
 
   function disconnect(): void {
-    for (const response of listeners.keys()) end(response);
+    for (const listener of listeners) end(listener);
   }
 
   return {
     publish(data) {
-      const event = { id: nextId, data };
-      nextId += 1;
-      recent.push(event);
-      recentChars += data.length;
-      // cut now and then, not each time
-      if (recent.length >= 2 * MEMORY || recentChars > MAX_MEMORY_CHARS) forget();
-      if (listeners.size > 0) broadcast(renderEvent(event));
+      log.add(data);
+      for (const listener of listeners) feed(listener);
     },
 
-    subscribe(response, lastEventId, until = Number.POSITIVE_INFINITY) {
-      if (listeners.size >= MAX_LISTENERS) {
-        throw new Refusal('too_many_listeners', `${MAX_LISTENERS} listen already; try again later`);
-      }
+    subscribe(response, { client, lastEventId, until = Number.POSITIVE_INFINITY }) {
+      admit(client);
       response.writeHead(200, {
         'Content-Type': 'text/event-stream; charset=utf-8',
         'Cache-Control': 'no-cache',
         // a proxy such as nginx would otherwise hold events back
         'X-Accel-Buffering': 'no',
       });
-      const news = lastEventId === '' ? [] : missed(lastEventId);
-      const reset = `id: ${nextId - 1}\nevent: reset\ndata: {}\n\n`;
-      response.write(`retry: ${RETRY_MS}\n\n${news === undefined ? reset : news.map(renderEvent).join('')}`);
-      listeners.set(response, until);
-      response.once('close', () => listeners.delete(response));
+      const nextId = nextAfter(lastEventId);
+      const reset = nextId === undefined ? `id: ${log.nextId - 1}\nevent: reset\ndata: {}\n\n` : '';
+      response.write(`retry: ${RETRY_MS}\n\n${reset}`);
+      const listener = { response, client, until, nextId: nextId ?? log.nextId, offset: 0, isFull: false };
+      listeners.add(listener);
+      response.once('close', () => listeners.delete(listener));
+      response.on('drain', () => {
+        listener.isFull = false;
+        if (listeners.has(listener)) feed(listener);
+      });
+      feed(listener);
     },
 
     disconnect,
@@ -114,6 +154,6 @@ export function createEventStream(now: () => number): EventStream {
   };
 }
 
-function renderEvent({ id, data }: Event): string {
-  return `id: ${id}\nevent: change\ndata: ${data}\n\n`;
+function tooMany(listeners: string): Refusal {
+  return new Refusal('too_many_listeners', `${listeners} listen already; try again later`);
 }

@@ -2,14 +2,17 @@ import type { ParsedUrlQuery } from 'node:querystring';
 import { type Verdict, verdictOf } from '../core/ledger.ts';
 import type { Source } from '../fleet/source-index.ts';
 
-/** What a query selects; undefined: everything. */
+/** The sources that a query selects. An undefined field selects all. */
 export type Filter = {
   readonly repo: ReadonlySet<string> | undefined;
   readonly server: ReadonlySet<string> | undefined;
   readonly verdict: ReadonlySet<string> | undefined;
 };
 
-/** Reads `repo`, `server` and `verdict`, each a comma list or a repeated key; empty, `*` and what Grafana left as `${…}` select everything. */
+/**
+ * Reads `repo`, `server` and `verdict`, each a comma list or a repeated key. Empty values, `*` and Grafana variables that were not filled in
+ * (`${…}`) select all.
+ */
 export function parseFilter(query: ParsedUrlQuery): Filter {
   return { repo: parseList(query.repo), server: parseList(query.server), verdict: parseList(query.verdict) };
 }
@@ -18,7 +21,7 @@ export function isFiltering({ repo, server, verdict }: Filter): boolean {
   return repo !== undefined || server !== undefined || verdict !== undefined;
 }
 
-/** Whether the source is selected by what it is at `now`. */
+/** Whether the filter selects the source, by its verdict at `now`. */
 export function isSelected({ repo, server, verdict }: Filter, { snapshot }: Source, now: number): boolean {
   return (
     (repo === undefined || repo.has(snapshot.repo)) &&

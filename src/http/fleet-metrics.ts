@@ -6,18 +6,18 @@ import type { Fleet } from '../fleet/fleet.ts';
 import type { RenderedTexts } from '../fleet/rendered-text.ts';
 import type { Source } from '../fleet/source-index.ts';
 
-/** What of the fleet metrics show. */
-type Shown = Pick<Fleet, 'list' | 'fileSpread' | 'reconcileHistograms' | 'rendered' | 'usage' | 'limits'>;
+/** The part of the fleet that metrics show. */
+type Shown = Pick<Fleet, 'list' | 'fileSpread' | 'reconcileHistograms' | 'rendered' | 'usage'>;
 
-/** Sources rendered in one go. */
+/** Sources rendered before the event loop is free for other requests. */
 const PORTION = 2000;
 const PORTION_CHARS = 200_000;
-/** The widest of each repo; the rest would be series without number. */
+/** Of each repo, only the files that differ on the most servers get a series: otherwise the number of series would have no bound. */
 const MAX_FILES_PER_REPO = 100;
 
 type SourceGauge = readonly [name: string, help: string, value: (source: Source, now: number) => number | undefined];
 
-/** Per source. Names, types and meaning are the design's promise. A value that is undefined has no series. */
+/** Gauges per source. Names, types and meaning are a promise to users. An undefined value has no series. */
 const SOURCE_GAUGES: readonly SourceGauge[] = [
   ['gitops_drift_count', 'Files that differ from Git, by the newest report.', ({ snapshot }) => driftCountOf(snapshot)],
   [
@@ -44,8 +44,8 @@ const SOURCE_GAUGES: readonly SourceGauge[] = [
 ];
 
 /**
- * What the fleet knows, in Prometheus' text format, in portions of at most {@link PORTION} sources. Written from the fleet itself at each
- * scrape, so that it is never out of date and a removed source's series are gone.
+ * Renders the fleet in Prometheus' text format, in portions of at most {@link PORTION} sources. Each scrape reads the fleet itself, so that
+ * values are never out of date and the series of removed sources vanish.
  */
 export function* renderFleetMetrics(fleet: Shown, now: number): Generator<string> {
   yield renderVerdicts(fleet.list(), now);
@@ -69,7 +69,7 @@ function* renderGauge([name, help, value]: SourceGauge, { list, rendered }: Show
   }
 }
 
-/** `{a="b",…}` with the values escaped as the text format wants it. */
+/** `{a="b",…}`, with values escaped for the text format. */
 export function renderLabels(labels: Readonly<Record<string, string>>): string {
   const pairs = Object.entries(labels).map(([name, value]) => `${name}="${value.replace(/[\\"\n]/g, escapeLabel)}"`);
   return `{${pairs.join(',')}}`;
@@ -101,28 +101,17 @@ function renderVerdicts(sources: readonly Source[], now: number): string {
   return head('gitops_sources', 'Sources by verdict.') + lines.join('');
 }
 
-/** What counts towards the limits, and the limits. */
-function renderUsage({ usage, limits }: Shown): string {
+/** What counts towards the limits. */
+function renderUsage({ usage }: Shown): string {
   return (
     renderNumber('gitops_open_drifts', 'Files that differ now, over all sources.', usage.openDrifts) +
     renderNumber('gitops_name_bytes', 'Text of the names of open drifts.', usage.nameBytes) +
-    renderNumber('gitops_text_bytes', 'All other text of sources.', usage.textBytes) +
-    renderLimits({
-      sources: limits.maxSources,
-      open_drifts: limits.maxOpenDrifts,
-      name_bytes: limits.maxNameBytes,
-      text_bytes: limits.maxTextBytes,
-    })
+    renderNumber('gitops_text_bytes', 'All other text of sources.', usage.textBytes)
   );
 }
 
 function renderNumber(name: string, help: string, value: number): string {
   return `${head(name, help)}${name} ${value}\n`;
-}
-
-function renderLimits(limits: Readonly<Record<string, number>>): string {
-  const lines = Object.entries(limits).map(([limit, value]) => `gitops_limit${renderLabels({ limit })} ${value}\n`);
-  return head('gitops_limit', 'What is refused beyond, by what it limits.') + lines.join('');
 }
 
 function* renderFileSpread({ fileSpread }: Shown): Generator<string> {
@@ -147,10 +136,10 @@ function widestOf(files: ReadonlyMap<string, number>): (readonly [file: string, 
     ([a, m], [b, n]) => m - n || compareTexts(b, a),
   );
   for (const entry of files) if (entry[1] > 1) widest.push(entry);
-  return widest.done().toReversed();
+  return widest.done().items.toReversed();
 }
 
-/** Of repos that still have a source: what is gone must not linger. */
+/** Only of repos that have a source: the series of removed repos must vanish. */
 function* renderReconcileHistograms({ reconcileHistograms, fileSpread }: Shown): Generator<string> {
   const name = 'gitops_drift_duration_seconds';
   const help = 'How long files stayed different, observed when a report says that they are back.';

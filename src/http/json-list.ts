@@ -18,6 +18,20 @@ export function* renderArray(rows: Iterable<string>): Generator<string> {
   yield `${text}]\n`;
 }
 
+/** Renders the whole; undefined when it is more than `maxBytes`. Between portions the event loop is free for others. */
+export async function renderWhole(portions: Iterable<string>, maxBytes: number): Promise<Buffer | undefined> {
+  const rendered: Buffer[] = [];
+  let bytes = 0;
+  for (const portion of portions) {
+    const buffer = Buffer.from(portion);
+    rendered.push(buffer);
+    bytes += buffer.length;
+    if (bytes > maxBytes) return undefined;
+    await nextTurn();
+  }
+  return Buffer.concat(rendered);
+}
+
 /** A beginning of a list: either the whole, or more than `maxChars` of it. */
 export type Rendered = { readonly begun: readonly string[]; readonly isWhole: boolean };
 

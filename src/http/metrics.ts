@@ -1,5 +1,6 @@
 import { Counter, Gauge, Histogram, Registry, collectDefaultMetrics } from 'prom-client';
 import { REFUSAL_REASONS, type RefusalReason } from '../core/refusal.ts';
+import type { Limits } from '../fleet/usage.ts';
 import { PROBLEMS } from './problem.ts';
 import { PROTOCOL_ERROR_CODES } from './node-errors.ts';
 
@@ -11,6 +12,7 @@ export type Metrics = {
   commitDone(durationMs: number, reports: number): void;
   storeFailed(operation: string): void;
   tokensRead(isSuccess: boolean): void;
+  logLinesDropped(lines: number): void;
   requestDone(method: string, route: string, status: number, durationMs: number): void;
   protocolError(code: (typeof PROTOCOL_ERROR_CODES)[number]): void;
   /** Prometheus' text format. */
@@ -22,8 +24,8 @@ export type MetricsOptions = {
   readonly store: string;
   /** How many connections there are now. */
   readonly connections: () => number;
-  /** The bounds of the service, by what they bound. */
-  readonly limits: Readonly<Record<string, number>>;
+  readonly limits: Limits;
+  readonly maxConnections: number;
 };
 
 /** Gauges of prom-client's that end in `_total`, which is for counters; each says again what `nodejs_active_…` says by type. */
@@ -31,7 +33,7 @@ const MISNAMED_DEFAULTS = ['handles', 'requests', 'resources'].map((what) => `no
 const RESULTS = ['created', 'changed', 'unchanged', 'superseded', 'rejected'];
 const STORE_OPERATIONS = ['commit', 'ready', 'prune'];
 
-export function createMetrics({ connections, limits, ...build }: MetricsOptions): Metrics {
+export function createMetrics({ connections, limits, maxConnections, ...build }: MetricsOptions): Metrics {
   const registry = new Registry();
   const registers = [registry];
   collectDefaultMetrics({ register: registry });
@@ -42,7 +44,8 @@ export function createMetrics({ connections, limits, ...build }: MetricsOptions)
   const tokensRead = tokensMetric(registers);
   const protocolError = protocolErrorMetric(registers);
   gaugeConnections(connections, registers);
-  describeLimits(limits, registers);
+  describeLimits(limits, maxConnections, registers);
+  const logLinesDropped = logMetric(registers);
   describeBuild(build, registers);
 
   return {
@@ -52,6 +55,7 @@ export function createMetrics({ connections, limits, ...build }: MetricsOptions)
     requestDone,
     protocolError,
     tokensRead,
+    logLinesDropped,
     render: () => registry.metrics(),
   };
 }
@@ -146,14 +150,18 @@ function gaugeConnections(connections: () => number, registers: Registry[]): voi
   });
 }
 
-function describeLimits(limits: MetricsOptions['limits'], registers: Registry[]): void {
+function describeLimits(limits: Limits, maxConnections: number, registers: Registry[]): void {
   const gauge = new Gauge({
     name: 'gitops_limit',
     help: 'How much there may be of what is limited.',
     labelNames: ['limit'],
     registers,
   });
-  for (const [limit, value] of Object.entries(limits)) gauge.set({ limit }, value);
+  gauge.set({ limit: 'sources' }, limits.maxSources);
+  gauge.set({ limit: 'open_drifts' }, limits.maxOpenDrifts);
+  gauge.set({ limit: 'name_bytes' }, limits.maxNameBytes);
+  gauge.set({ limit: 'text_bytes' }, limits.maxTextBytes);
+  gauge.set({ limit: 'connections' }, maxConnections);
 }
 
 function tokensMetric(registers: Registry[]): Metrics['tokensRead'] {
@@ -164,6 +172,15 @@ function tokensMetric(registers: Registry[]): Metrics['tokensRead'] {
   });
   gauge.set(1);
   return (isSuccess) => gauge.set(isSuccess ? 1 : 0);
+}
+
+function logMetric(registers: Registry[]): Metrics['logLinesDropped'] {
+  const dropped = new Counter({
+    name: 'gitops_log_lines_dropped_total',
+    help: 'Lines of the log that standard output did not take.',
+    registers,
+  });
+  return (lines) => dropped.inc(lines);
 }
 
 function describeBuild({ version, store }: { version: string; store: string }, registers: Registry[]): void {

@@ -3,14 +3,14 @@ import { reportSchema } from '../core/report-schema.ts';
 
 export const string = { type: 'string' };
 const integer = { type: 'integer', minimum: 0 };
-const instant = { type: 'string', format: 'date-time' };
+const timestamp = { type: 'string', format: 'date-time' };
 const nullable = (schema: { type: string }) => ({ ...schema, type: [schema.type, 'null'] });
 const strings = { type: 'array', items: string };
 const names = { type: 'array', items: object({ name: string }) };
 const verdict = { type: 'string', enum: ['SYNCED', 'OUT_OF_SYNC', 'STALE'] };
 const syncStatus = { type: 'string', enum: ['SYNCED', 'OUT_OF_SYNC'] };
 
-/** All properties required, none besides: what the service sends is exactly this. */
+/** All properties are required and no others are allowed: the service sends exactly these. */
 function object(properties: Record<string, object>, description?: string) {
   return {
     type: 'object',
@@ -26,7 +26,7 @@ const sourceFields = {
   server: string,
   sync_status: syncStatus,
   drift_count: integer,
-  last_check: { ...instant, description: 'As posted.' },
+  last_check: { ...timestamp, description: 'As posted.' },
   files_truncated: {
     type: 'boolean',
     description: 'More files differ than files names; drift_count is their true number.',
@@ -36,9 +36,9 @@ const sourceFields = {
   verdict,
   out_of_sync: { type: 'integer', enum: [0, 1], description: '0 only when SYNCED and not stale.' },
   stale: { type: 'boolean' },
-  status_since: instant,
-  received_at: instant,
-  stale_at: instant,
+  status_since: timestamp,
+  received_at: timestamp,
+  stale_at: timestamp,
   reported_by: {
     ...nullable(string),
     description: 'The name of the token that the newest report came with.',
@@ -46,7 +46,7 @@ const sourceFields = {
   files_text: { type: 'string', description: 'The names, joined by ", ".' },
 };
 
-/** `components.schemas`: what is posted and what is answered. */
+/** `components.schemas`: the bodies of requests and answers. */
 export const schemas = {
   Report: reportSchema,
   Receipt: object({
@@ -62,19 +62,19 @@ export const schemas = {
     drift_count: integer,
     opened: { ...strings, description: 'Files that differ since this report.' },
     closed: { ...strings, description: 'Files that no longer differ since this report.' },
-    status_since: instant,
-    stale_at: { ...instant, description: 'Without another report the source is STALE from then on.' },
+    status_since: timestamp,
+    stale_at: { ...timestamp, description: 'Without another report the source is STALE from then on.' },
     ignored: { ...strings, description: 'Posted fields that are not part of the contract.' },
   }),
   Source: object({ ...sourceFields, files: { ...names, description: 'Files that differ.' } }),
   SourceDetail: object({
     ...sourceFields,
-    first_seen: instant,
+    first_seen: timestamp,
     files: {
       type: 'array',
       items: object({
         name: string,
-        since: instant,
+        since: timestamp,
         times_drifted: { type: 'integer', minimum: 1, description: 'Drifts of this file so far, this one included.' },
         diff: nullable(string),
       }),
@@ -84,8 +84,8 @@ export const schemas = {
       description: 'Open drifts, then the newest closed ones.',
       items: object({
         name: string,
-        opened_at: instant,
-        closed_at: nullable(instant),
+        opened_at: timestamp,
+        closed_at: nullable(timestamp),
         duration_seconds: { type: 'number', minimum: 0 },
       }),
     },
@@ -94,8 +94,8 @@ export const schemas = {
     repo: string,
     server: string,
     name: string,
-    since: instant,
-    last_check: instant,
+    since: timestamp,
+    last_check: timestamp,
     times_drifted: { type: 'integer', minimum: 1, description: 'Drifts of this file here so far, this one included.' },
     servers_drifted: { type: 'integer', minimum: 1, description: 'On how many servers of the repo it differs now.' },
     servers: { type: 'integer', minimum: 1, description: 'How many servers the repo has.' },
@@ -110,11 +110,11 @@ export const schemas = {
     drift_count: integer,
     repos: integer,
     servers: integer,
-    oldest_drift_since: nullable(instant),
-    generated_at: instant,
+    oldest_drift_since: nullable(timestamp),
+    generated_at: timestamp,
   }),
   Change: object({
-    time: instant,
+    time: timestamp,
     time_ms: integer,
     repo: string,
     server: string,
@@ -127,8 +127,8 @@ export const schemas = {
     repo: string,
     server: string,
     name: string,
-    opened_at: instant,
-    closed_at: nullable(instant),
+    opened_at: timestamp,
+    closed_at: nullable(timestamp),
     duration_seconds: { type: 'number', minimum: 0, description: 'Until now while it is open.' },
     time: { ...integer, description: 'opened_at in epoch milliseconds, as Grafana annotations want it.' },
     timeEnd: { ...integer, description: 'closed_at in epoch milliseconds; now while it is open.' },

@@ -93,7 +93,7 @@ const exampleSource = {
   files_text: 'rsyslog.conf, rsyslog.d/30-lab.conf',
 };
 
-/** What needs a token for `scope` when access control is on. */
+/** An operation that needs a token with `scope` when access control is on. */
 function guarded<T extends { readonly responses: object }>(scope: Scope, operation: T) {
   const responses = {
     ...operation.responses,

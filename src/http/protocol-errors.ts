@@ -16,7 +16,7 @@ export type ProtocolErrors = {
   drop(socket: Socket, error: ProtocolError): void;
   /** Counts and logs that a connection could not even be had. */
   acceptFailed(error: NodeJS.ErrnoException): void;
-  /** Closes the connection of a client that has left. That is no error, but what it had not sent completely is no request. */
+  /** Closes the connection of a client that has left. That is no error of the protocol. */
   abandon(socket: Socket): void;
   /** Whether the connection has been refused. */
   isRefused(socket: Socket): boolean;

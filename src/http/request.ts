@@ -4,6 +4,7 @@ import type { Context, Middleware, Next } from 'koa';
 import type { Logger } from 'pino';
 import { Refusal } from '../core/refusal.ts';
 import { StoreError } from '../store/store.ts';
+import { drain, isUnread } from './drain.ts';
 import type { Metrics } from './metrics.ts';
 import { headersOf, renderProblem, statusOf } from './problem.ts';
 import { logReport, logRequest } from './request-log.ts';
@@ -31,6 +32,8 @@ export function createRequestMiddleware(options: RequestOptions): Middleware {
     ctx.req.url = normalizeTarget(ctx.originalUrl);
     const refusal = await attempt(ctx, next);
     if (refusal !== undefined) sendProblem(ctx, refusal, requestId);
+    // a body that was not read to its end, or not at all
+    if (isUnread(ctx.req) && !(await drain(ctx.req))) ctx.set('Connection', 'close');
     // asked when the answer begins: the signal may have come while the request was under way
     if (isStopping()) ctx.set('Connection', 'close');
     if (ctx.body instanceof Readable) ctx.res.once('close', finish);
@@ -38,15 +41,16 @@ export function createRequestMiddleware(options: RequestOptions): Middleware {
 
     function finish(): void {
       // its refusal reaches nobody, and it was no report
-      if (refusal !== undefined && isBroken(ctx.req)) return;
+      const isLost = refusal !== undefined && isBroken(ctx.req);
       const ms = performance.now() - startedAt;
       const route = routeOf(ctx);
-      metrics.requestDone(ctx.method, route, ctx.status, ms);
+      if (!isLost) metrics.requestDone(ctx.method, route, ctx.status, ms);
       const answered = { ctx, refusal, requestId, ms };
       if (ctx.method === 'POST' && route === '/api/status') {
-        if (refusal !== undefined) metrics.reportRejected(refusal.reason);
-        logReport(log, answered);
-      } else {
+        if (refusal !== undefined && !isLost) metrics.reportRejected(refusal.reason);
+        // of one that breaks off nobody else tells which source it was for
+        if (!isLost || !ctx.req.complete) logReport(log, answered);
+      } else if (!isLost) {
         logRequest(log, answered);
       }
     }
@@ -100,18 +104,9 @@ function toRefusal(error: unknown): Refusal {
   }
   const { status, message } = error as { status?: number; message: string };
   // what the body parser throws
-  if (status === 413) return new Refusal('too_large', 'The body is larger than MAX_BODY_BYTES allows');
-  if (status === 415) return new Refusal('unsupported_media_type', message);
-  if (status === 400 || isDecompressionError(error)) {
-    return new Refusal('malformed', `The body is not JSON: ${message}`);
-  }
+  if (status === 400) return new Refusal('malformed', `The body is not JSON: ${message}`);
   const detail = 'Something went wrong here; the log has it under this request_id';
   return new Refusal('internal', detail, { cause: error });
-}
-
-/** As zlib names its own and Brotli's. */
-function isDecompressionError(error: unknown): boolean {
-  return /^(Z_|ERR__ERROR_)/.test((error as NodeJS.ErrnoException).code ?? '');
 }
 
 /** The route's pattern, never the path: paths are without number. */

@@ -8,12 +8,13 @@ const gzipAsync = promisify(gzip);
 /** Most of the gain for a fraction of the time: a scrape every few seconds must not cost a core. */
 const GZIP = { level: constants.Z_BEST_SPEED };
 const MIN_GZIP_BYTES = 1024;
+const NOTHING_AHEAD = { objectMode: false, highWaterMark: 0 };
 
 /** A body that many readers share, with its gzip twin once somebody has asked for that. */
 export type SharedBody = { readonly plain: Buffer; gzipped: Promise<Buffer> | undefined };
 
-export function toSharedBody(text: string): SharedBody {
-  return { plain: Buffer.from(text), gzipped: undefined };
+export function toSharedBody(body: string | Buffer): SharedBody {
+  return { plain: typeof body === 'string' ? Buffer.from(body) : body, gzipped: undefined };
 }
 
 /**
@@ -52,18 +53,17 @@ export async function sendShared(ctx: Context, body: SharedBody): Promise<void> 
   }
 }
 
-/** Sends portions as they are rendered. Between two of them the event loop is free for others. */
+/**
+ * Sends portions as they are rendered: the next one when the reader has taken the one before. Between two of them the event loop is free
+ * for others. When the reader leaves, nothing more is rendered.
+ */
 export function sendPortions(ctx: Context, portions: AsyncIterable<string> | Iterable<string>): void {
-  const stream = Readable.from(paced(portions), { objectMode: false, highWaterMark: 262_144 });
-  if (wantsGzip(ctx)) {
-    ctx.set('Content-Encoding', 'gzip');
-    const gzipped = createGzip(GZIP);
-    // an error or a reader that goes away ends both; Koa hears of it from the body
-    pipeline(stream, gzipped, () => {});
-    ctx.body = gzipped;
-  } else {
-    ctx.body = stream;
-  }
+  const isGzip = wantsGzip(ctx);
+  if (isGzip) ctx.set('Content-Encoding', 'gzip');
+  // without a body there is nothing to render; a stream has no length
+  const stream = ctx.method === 'HEAD' ? Readable.from([]) : Readable.from(paced(portions), NOTHING_AHEAD);
+  // an error or a reader that goes away ends both; Koa hears of it from the body
+  ctx.body = isGzip ? pipeline(stream, createGzip(GZIP), () => {}) : stream;
 }
 
 async function* paced(portions: AsyncIterable<string> | Iterable<string>): AsyncGenerator<Buffer> {

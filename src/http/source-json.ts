@@ -6,8 +6,7 @@ import type { Source } from '../fleet/source-index.ts';
 import type { Detail } from '../store/store.ts';
 
 /**
- * The row of a source in `/status.json`, as JSON text. While there is room it is kept with the source, until its snapshot is replaced or it
- * becomes STALE.
+ * The row of a source in `/status.json`, as JSON text. If there is room, the text is kept until the snapshot is replaced or becomes STALE.
  * @param now milliseconds
  */
 export function renderRow(source: Source, rendered: RenderedTexts, now: number): string {
@@ -18,7 +17,7 @@ export function renderRow(source: Source, rendered: RenderedTexts, now: number):
   return row;
 }
 
-/** The flat fields of a source; `files` without diffs. Also the beginning of its detail. */
+/** The flat fields of a source, with the names of its files. Its detail begins with the same fields. */
 function toRow(snapshot: Snapshot, now: number) {
   const verdict = verdictOf(snapshot, now);
   return {
@@ -32,7 +31,7 @@ function toRow(snapshot: Snapshot, now: number) {
     commit: snapshot.commit,
     pipeline_url: snapshot.pipelineUrl,
     verdict,
-    // as gitops_in_sync: only fresh evidence is good news
+    // as gitops_in_sync: a stale source does not count as in sync
     out_of_sync: verdict === 'SYNCED' ? 0 : 1,
     stale: verdict === 'STALE',
     status_since: toIso(snapshot.statusSince),
@@ -53,7 +52,7 @@ export function toDetail({ snapshot, diffs, drifts }: Detail, now: number) {
       name,
       since: toIso(since),
       times_drifted: times,
-      // a file may be called as objects have it: constructor
+      // a file may have the name of an inherited property, such as constructor
       diff: (Object.hasOwn(diffs, name) ? diffs[name] : null) ?? null,
     })),
     drifts: [
@@ -72,7 +71,7 @@ function toDrift(name: string, openedAt: number, closedAt: number | null, now: n
   };
 }
 
-/** What the sender of a report is told. */
+/** The answer to an accepted report. */
 export type Receipt = {
   readonly repo: string;
   readonly server: string;

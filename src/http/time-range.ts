@@ -10,9 +10,9 @@ const MAX_LIMIT = 100_000;
 const MIN_EPOCH_MS = 1e11;
 
 /**
- * Reads `from` and `to` (epoch milliseconds or ISO 8601; the last 24 hours unless given) and `limit` (10,000 rows unless given). Empty values and
- * variables that Grafana left as `${…}` count as not given.
- * @throws {Refusal} `bad_query` for a range or limit that makes no sense
+ * Reads `from` and `to` (epoch milliseconds or ISO 8601, by default the last 24 hours) and `limit` (by default 10,000 rows). Empty values and
+ * Grafana variables that were not filled in (`${…}`) count as not given.
+ * @throws {Refusal} `bad_query` for an invalid range or limit
  */
 export function parseRange(query: ParsedUrlQuery, now: number): Range & { readonly limit: number } {
   const to = parseTime('to', single(query, 'to')) ?? now;
@@ -33,7 +33,7 @@ function single(query: ParsedUrlQuery, name: string): string | undefined {
 
 function parseTime(name: string, text: string | undefined): number | undefined {
   if (text === undefined) return undefined;
-  // a plus in a query is a space unless it is encoded
+  // a plus that is not encoded arrives as a space
   const isNumber = /^\d{1,16}$/.test(text);
   const ms = isNumber ? Number(text) : parseTimestamp(text.replace(' ', '+'));
   if (Number.isNaN(ms)) throw bad(`${name} must be epoch milliseconds or an ISO 8601 time with a zone`);

@@ -3,16 +3,17 @@ import type { StateChange } from '../core/history.ts';
 import type { Advance, Lapse, OpenDrift, Snapshot } from '../core/ledger.ts';
 
 /**
- * The row of a source's present life. `id` is never used twice, not even for the same repo and server, so that id and version
- * together name one state of one life.
+ * A living source as it is stored. An `id` is never used again, not even when the same repo and server come back after a removal. So id and
+ * version together identify one state.
  */
 export type StoredSource = { readonly id: number; readonly snapshot: Snapshot };
 
-/** Commit only if the row still has this version; null: only if the source does not exist. */
+/** The change is done only if the row still has this version (optimistic locking). */
 export type Expected = { readonly id: number; readonly version: number };
 
 export type ReportChange = {
   readonly kind: 'report';
+  /** Null: the change is done only if the source does not exist. */
   readonly expected: Expected | null;
   readonly advance: Advance;
   readonly diffs: Readonly<Record<string, string>> | null;
@@ -22,7 +23,7 @@ export type RemovalChange = {
   readonly kind: 'removal';
   readonly expected: Expected;
   readonly at: number;
-  /** All drifts that are open: they end with the source. */
+  /** All open drifts: they end with the source. */
   readonly closed: readonly OpenDrift[];
   readonly lapse: Lapse | null;
 };
@@ -30,15 +31,15 @@ export type RemovalChange = {
 export type Change = ReportChange | RemovalChange;
 
 /**
- * What became of one change: done, with `times` for each of `advance.opened`, in order (how many drifts of that file this
- * life of the source has had, this one included, as far as its history reaches); or not done because the row has moved on, with
- * the row that won (null: there is none).
+ * The result of one change. If it was done: the row's id and `times` for each of `advance.opened`, in order. `times` counts the drifts of that
+ * file since the source was created, including this one, as far as its history reaches. If another change came first: the row as it is now,
+ * null if the source is gone.
  */
 export type Outcome =
   | { readonly id: number; readonly times: readonly number[] }
   | { readonly conflict: StoredSource | null };
 
-/** A drift that is over. */
+/** A drift that has ended. */
 export type ClosedDrift = {
   readonly repo: string;
   readonly server: string;
@@ -50,31 +51,37 @@ export type ClosedDrift = {
 
 export type StoredLapse = { readonly repo: string; readonly server: string } & Lapse;
 
-/** All that is stored of one source, read at one instant. */
+/** Everything that is stored about one source, read in one transaction. */
 export type Detail = StoredSource & {
   readonly diffs: Readonly<Record<string, string>>;
-  /** The newest closed drifts of this life, newest first. */
+  /** The drifts that were closed last since the source was created, newest first. */
   readonly drifts: readonly ClosedDrift[];
 };
 
-/** `from` and `to` in milliseconds; what touches the half-open interval between them is in. */
+/** Milliseconds; `from` is inclusive, `to` exclusive. Everything that overlaps the range belongs to it. */
 export type Range = { readonly from: number; readonly to: number };
 
-/** Which sources, removed ones too; what is undefined does not choose. `ids` are of living ones. */
+/** Selects sources, including removed ones. A field that is undefined selects all. `ids` select living sources only. */
 export type Selection = {
   readonly repos?: readonly string[] | undefined;
   readonly servers?: readonly string[] | undefined;
   readonly ids?: readonly number[] | undefined;
 };
 
-/** A store failed. The message says how, in words an operator can act on; it may be shown by `/readyz`. */
+/** The newest rows of a longer list, in order. */
+export type Listed<T> = {
+  readonly rows: T[];
+  /** Older rows were left out: there were more than asked for, or than fit into an answer. */
+  readonly isCut: boolean;
+};
+
+/** The store failed. The message tells an operator what to do; `/readyz` may show it. */
 export class StoreError extends Error {}
 
 /**
- * Keeps what must survive. All times are milliseconds since the epoch. Every method rejects with {@link StoreError}.
+ * Everything that must survive a restart. All times are milliseconds since the epoch. Every method may reject with {@link StoreError}.
  *
- * The embedded driver has one process to itself. A driver for several processes keeps the same promises: that is what the
- * versions are for.
+ * The embedded driver serves one process. A driver for several processes can keep the same promises: the versions are there for that.
  */
 export type Store = {
   /** For `gitops_build_info` and the log, such as `sqlite 3.53.0`. */
@@ -87,42 +94,50 @@ export type Store = {
   source(repo: string, server: string): Promise<StoredSource | null>;
 
   /**
-   * Writes all changes in one transaction, at most one change per source, and resolves when they are on disk. A change whose
-   * expected row has moved on is left out and told in its outcome; the others are done all the same. When it rejects, nothing
-   * of the batch is stored. Outcomes are in the order of the changes.
+   * Writes all changes in one transaction and resolves when they are on disk. There is at most one change per source. A change whose row no
+   * longer has the expected version is skipped, and its outcome says so; the others are done. When it rejects, nothing of the batch is
+   * stored. Outcomes are in the order of the changes.
    */
   commit(changes: readonly Change[]): Promise<Outcome[]>;
 
-  /** Null if there is no such source now. Sees every commit that has resolved. Never waits behind a commit. */
-  detail(repo: string, server: string, maxDrifts: number): Promise<Detail | null>;
+  /** Null if the source does not exist now. Sees every commit that has resolved. Never waits for a commit. */
+  detail(repo: string, server: string, maxDrifts: number, signal?: AbortSignal): Promise<Detail | null>;
 
   /**
-   * Closed drifts that overlap the range, of removed sources too; of more than `limit` those that opened last. Sorted by openedAt, then
-   * repo, server, name. Never waits behind a commit.
+   * Closed drifts that overlap the range, including those of removed sources. If there are more than `limit`, those that opened last. Sorted by
+   * openedAt, then repo, server, name. Never waits for a commit.
+   * @param signal when it is aborted, the query stops and rejects with the signal's reason
+   * @throws {Refusal} `query_timeout` when it takes too long, `overloaded` when too many are running
    */
-  drifts(range: Range, limit?: number, selection?: Selection): Promise<ClosedDrift[]>;
+  drifts(range: Range, limit?: number, selection?: Selection, signal?: AbortSignal): Promise<Listed<ClosedDrift>>;
 
   /**
-   * What the sources were in the range, removed ones too, as `stateChanges` in `history.ts` gives it; of more than `limit` changes the
-   * newest. Ascending in time, then by repo and server. Never waits behind a commit.
+   * The changes of state of all sources in the range, including removed ones, as defined by `stateChanges` in `core/history.ts`. If there are
+   * more than `limit`, the latest. Sorted by time, then repo and server. Never waits for a commit. `signal` and errors are as with `drifts`.
    */
-  history(range: Range, now: number, limit?: number, selection?: Selection): Promise<StateChange[]>;
+  history(
+    range: Range,
+    now: number,
+    limit?: number,
+    selection?: Selection,
+    signal?: AbortSignal,
+  ): Promise<Listed<StateChange>>;
 
-  /** Per repo, how long drifts that a report has ended had lasted: all there ever were, whatever has been pruned. */
+  /** Per repo, the durations of all drifts that a report has ever closed. Pruning does not change them. */
   reconcileHistograms(): Promise<Map<string, ReconcileHistogram>>;
 
-  /** Ended lapses that overlap the range, sorted by their beginning, then repo, server. Never waits behind a commit. */
+  /** Ended lapses that overlap the range, sorted by their beginning, then repo, server. Never waits for a commit. */
   lapses(range: Range): Promise<StoredLapse[]>;
 
   /**
    * Deletes history that ended before `before`: at most `limit` rows of each kind, in one transaction.
-   * @returns how many rows went; fewer than `limit` means that it is done
+   * @returns the largest number of rows deleted of any kind; fewer than `limit` means that no more are left
    */
   prune(before: number, limit: number): Promise<number>;
 
-  /** Resolves if a write reached the disk just now. */
+  /** Tries a write, and resolves when it is on disk. */
   ready(): Promise<void>;
 
-  /** Waits for commits under way. Nothing may be called afterwards. */
+  /** Waits for commits in flight. No method may be called afterwards. */
   close(): Promise<void>;
 };

@@ -1,5 +1,5 @@
 import { execFile } from 'node:child_process';
-import { copyFile, mkdir, open, readdir, readFile, symlink, writeFile } from 'node:fs/promises';
+import { chmod, copyFile, mkdir, open, readdir, readFile, stat, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { promisify } from 'node:util';
@@ -59,6 +59,16 @@ describe('npm run backup', function () {
     expect(await backUp(dataDir, copy)).to.match(/copy\.db: 1 sources, \d+ bytes/);
     const [row] = await restore(copy, folder.path);
     expect(row).to.include({ server: 'stopped', drift_count: 2 });
+  });
+
+  it('lets nobody else read the copy, whatever was there before', async () => {
+    await makeDatabase(dataDir);
+    for (const before of [copy, `${copy}.unfinished`]) {
+      await writeFile(before, '');
+      await chmod(before, 0o644);
+    }
+    await backUp(dataDir, copy);
+    expect((await stat(copy)).mode & 0o777).to.equal(0o600);
   });
 
   it('leaves the earlier copy as it was when the database is damaged, and says so', async () => {

@@ -104,7 +104,7 @@ describe('stateChanges', () => {
     ],
     ['knows no lapse that is yet to come', { lapses: [[80, null]] }, { now: 70 }, ['10 SYNCED 0', '70 SYNCED 0']],
     [
-      'is STALE from the instant on in which it becomes so',
+      'is STALE from the millisecond on in which it becomes so',
       { lapses: [[70, null]] },
       { now: 70 },
       ['10 SYNCED 0', '70 STALE 0'],

@@ -110,7 +110,7 @@ describe('ledger', () => {
       expect(advance(drifted, late, at, STALE_AFTER_MS)).to.equal(null);
     });
 
-    it('is applied when it is of the same instant, written in another way or not', () => {
+    it('is applied when its check has the same time, also written with another zone', () => {
       const again = toReport(['b'], { last_check: '2026-04-21T12:32:15.000+02:00' });
       expect(advance(drifted, again, at, STALE_AFTER_MS)).to.include({ result: 'changed' });
     });
@@ -157,7 +157,7 @@ describe('ledger', () => {
     const stale = CHECKED + STALE_AFTER_MS;
     const lapses: readonly (readonly [what: string, at: number, lapse: unknown])[] = [
       ['before it was stale', stale - 1, null],
-      ['in the instant in which it becomes stale', stale, null],
+      ['in the millisecond in which it becomes stale', stale, null],
       ['a millisecond later', stale + 1, { from: stale, to: stale + 1 }],
       ['a day later', stale + 86_400_000, { from: stale, to: stale + 86_400_000 }],
     ];

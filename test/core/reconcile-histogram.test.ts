@@ -1,21 +1,25 @@
 import { expect } from 'chai';
 import { BUCKETS, createHistogram, observe } from '../../src/core/reconcile-histogram.ts';
 import { toIso } from '../../src/core/timestamp.ts';
-import { type Service, createClock, makeFolder, reportOf, startService } from '../fixtures.ts';
+import { type Service, createClock, makeFolder, reportOf, startService, driftsOf } from '../fixtures.ts';
 
 const MINUTE = 60_000;
 
-describe('durations', () => {
-  it('count each drift in the first bucket that holds it', () => {
-    const entry = createHistogram();
-    expect(entry).to.deep.equal({ counts: [0, 0, 0, 0, 0, 0, 0, 0, 0], sumMs: 0 });
+describe('the reconcile histogram', () => {
+  it('counts each drift in the first bucket that holds it', () => {
+    const histogram = createHistogram();
+    expect(histogram).to.deep.equal({ counts: [0, 0, 0, 0, 0, 0, 0, 0, 0], sumMs: 0 });
     for (const [index, seconds] of BUCKETS.entries()) {
-      observe(entry, seconds * 1000);
-      observe(entry, seconds * 1000 + 1);
-      expect(entry.counts.slice(0, index + 2), `${seconds} s`).to.deep.equal([1, ...Array<number>(index).fill(2), 1]);
+      observe(histogram, seconds * 1000);
+      observe(histogram, seconds * 1000 + 1);
+      expect(histogram.counts.slice(0, index + 2), `${seconds} s`).to.deep.equal([
+        1,
+        ...Array<number>(index).fill(2),
+        1,
+      ]);
     }
-    observe(entry, 0);
-    expect(entry.counts[0]).to.equal(2);
+    observe(histogram, 0);
+    expect(histogram.counts[0]).to.equal(2);
   });
 });
 
@@ -150,7 +154,7 @@ describe('gitops_drift_duration_seconds', () => {
   it('loses nothing when old drifts are pruned', async () => {
     await drift('f', 1);
     await service.store.prune(clock.now() + MINUTE, 1000);
-    expect(await service.store.drifts({ from: 0, to: clock.now() + MINUTE })).to.deep.equal([]);
+    expect(await driftsOf(service.store, { from: 0, to: clock.now() + MINUTE })).to.deep.equal([]);
     expect(await totals()).to.deep.equal(ONE_OF_A_MINUTE);
     await restart();
     expect(await totals()).to.deep.equal(ONE_OF_A_MINUTE);

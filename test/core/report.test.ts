@@ -169,8 +169,8 @@ describe('report', () => {
       '/files/1/name',
       'must not repeat the name of /files/0',
     ],
-    ['a diff that is null', withFile({ name: 'a', diff: null }), '/files/0/diff', 'but is null'],
-    ['a last_check without zone', reportBody({ last_check: '2026-04-21T10:32:15' }), '/last_check', 'with a zone'],
+    ['a diff that is a number', withFile({ name: 'a', diff: 7 }), '/files/0/diff', 'but is the number 7'],
+    ['a last_check without zone', reportBody({ last_check: '2026-04-21T10:32:15' }), '/last_check', 'must have a zone'],
     ['a last_check that is no date', reportBody({ last_check: 'now' }), '/last_check', 'but is "now"'],
     [
       'a last_check on a day that is none',
@@ -210,15 +210,14 @@ describe('report', () => {
       'must be a whole number',
     ],
     [
-      'stale_after_seconds that is null',
-      reportBody({ stale_after_seconds: null }),
+      'stale_after_seconds that is true',
+      reportBody({ stale_after_seconds: true }),
       '/stale_after_seconds',
-      'but is null',
+      'but is a boolean',
     ],
-    ['an empty commit', reportBody({ commit: '' }), '/commit', 'must be a Git revision'],
     ['a commit of 65 characters', reportBody({ commit: 'f'.repeat(65) }), '/commit', '1 to 64 characters'],
     ['a commit with a space', reportBody({ commit: 'a b' }), '/commit', 'but is "a b"'],
-    ['a commit that is null', reportBody({ commit: null }), '/commit', 'but is null'],
+    ['a commit that is a list', reportBody({ commit: [] }), '/commit', 'but is a list'],
     [
       'a URL of another scheme',
       reportBody({ pipeline_url: 'ftp://ci/1' }),
@@ -287,8 +286,8 @@ describe('report', () => {
       expect(refusalOf(reportBody({ repo: '', server: '', commit: '' })).message).to.match(
         /^\/repo must be .*, but has 0 characters \(and \d more, see errors\)$/,
       );
-      expect(refusalOf(reportBody({ commit: '' })).message).to.equal(
-        '/commit must be a Git revision: 1 to 64 characters of 0-9 A-Z a-z . _ / -, but is ""',
+      expect(refusalOf(reportBody({ commit: '?' })).message).to.equal(
+        '/commit must be a Git revision: 1 to 64 characters of 0-9 A-Z a-z . _ / -, but is "?"',
       );
       expect(refusalOf(null).message).to.match(/^the body must be a JSON object/);
     });

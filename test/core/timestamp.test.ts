@@ -3,7 +3,7 @@ import { parseTimestamp, toIso } from '../../src/core/timestamp.ts';
 
 const AT = Date.UTC(2026, 3, 21, 10, 32, 15);
 
-describe('instant', () => {
+describe('timestamp', () => {
   const readable: readonly (readonly [text: string, ms: number, what: string])[] = [
     ['2026-04-21T10:32:15Z', AT, 'RFC 3339 in UTC'],
     ['2026-04-21t10:32:15z', AT, 'lower-case letters'],

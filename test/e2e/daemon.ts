@@ -1,7 +1,6 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { type AddressInfo, createServer } from 'node:net';
-import { until } from '../process.ts';
+import { findFreePort, until } from '../process.ts';
 
 export type Daemon = { readonly url: string; stop(): Promise<void> };
 
@@ -38,13 +37,4 @@ export async function startDaemon(program: string, argsOf: (address: string) => 
       },
     };
   });
-}
-
-async function findFreePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const { port } = server.address() as AddressInfo;
-  server.close();
-  await once(server, 'close');
-  return port;
 }

@@ -1,55 +1,8 @@
-import { execFileSync, spawnSync } from 'node:child_process';
-import { closeSync, openSync, rmSync, writeSync } from 'node:fs';
-import { join } from 'node:path';
+import { execFileSync } from 'node:child_process';
 import { expect } from 'chai';
 import { makeFolder } from '../fixtures.ts';
 import { type Service, isMissing, startMain, until } from '../process.ts';
-
-/** A folder that can be made to take no more, and to take more again. */
-type Disk = {
-  readonly path: string;
-  /** Leaves a few megabytes, which reports will fill. */
-  narrow(service: Service): void;
-  fill(service: Service): void;
-  /** @param service undefined when it is not running */
-  makeRoom(service?: Service): void;
-  remove(): void;
-};
-
-/** A file system of its own, filled to the last byte. Needs the right to mount. */
-function openSmallDisk(): Disk {
-  const folder = makeFolder();
-  execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=4m', 'tmpfs', folder.path], { stdio: 'ignore' });
-  const filler = join(folder.path, 'filler');
-  return {
-    path: folder.path,
-    narrow() {},
-    fill() {
-      const descriptor = openSync(filler, 'w');
-      try {
-        for (const size of [65_536, 4096, 1]) writeUntilFull(descriptor, Buffer.alloc(size));
-      } finally {
-        closeSync(descriptor);
-      }
-    },
-    makeRoom() {
-      rmSync(filler, { force: true });
-      execFileSync('mount', ['-o', 'remount,size=64m', folder.path]);
-    },
-    remove() {
-      execFileSync('umount', [folder.path]);
-      folder.remove();
-    },
-  };
-}
-
-function writeUntilFull(descriptor: number, block: Buffer): void {
-  try {
-    while (writeSync(descriptor, block) > 0);
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'ENOSPC') throw error;
-  }
-}
+import { type Disk, mayMount, openSmallDisk } from './small-disk.ts';
 
 /** No file may grow: what a quota or `ulimit -f` does. Anyone may set it. */
 function openLimitedDisk(): Disk {
@@ -203,12 +156,4 @@ for (const [name, openDisk] of DISKS) {
       });
     }
   });
-}
-
-function mayMount(): boolean {
-  const folder = makeFolder();
-  const isMounted = spawnSync('mount', ['-t', 'tmpfs', 'tmpfs', folder.path]).status === 0;
-  if (isMounted) execFileSync('umount', [folder.path]);
-  folder.remove();
-  return isMounted;
 }

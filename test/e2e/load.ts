@@ -1,17 +1,17 @@
-/** Reports without end, and the account of what was acknowledged. */
+/** A constant load of reports that records which ones were acknowledged. */
 import { expect } from 'chai';
 import { reportOf } from '../fixtures.ts';
 import { until } from '../process.ts';
 
 export type Load = {
-  /** Resolves after so many more acknowledgements. */
+  /** Resolves after this many more acknowledgements. */
   acknowledged(count: number): Promise<void>;
-  /** Ends by itself when the service is gone; resolves when no report is under way. */
+  /** Stops the load, and resolves when no report is in flight. The load also ends when the service is gone. */
   stop(): Promise<void>;
   /** Numbers of reports. */
   figures(): { readonly acknowledged: number; readonly unanswered: number };
   /**
-   * Every source must stand at the last report that was acknowledged, or at a later one whose answer never came.
+   * Expects every source to show the last acknowledged report, or a later one whose answer never came.
    * @param rows what `/status.json` shows
    */
   expectKept(rows: readonly Record<string, unknown>[]): void;
@@ -21,7 +21,7 @@ type Sequence = { sent: number; acknowledged: number };
 
 /**
  * Each source reports one after the other, numbered in `commit`, with other files each time.
- * @param known the load of an earlier life of the service, whose account this one goes on with
+ * @param known the load of an earlier process of the service: its record is continued
  */
 export function startLoad(
   url: string,
@@ -33,7 +33,7 @@ export function startLoad(
   const stopping = new AbortController();
   const workers = Array.from({ length: connections }, (_, worker) => run(worker));
 
-  /** Has sources of its own, so that no two reports of one are under way. */
+  /** Each worker has its own sources, so that a source never has two reports in flight. */
   async function run(worker: number): Promise<void> {
     while (!stopping.signal.aborted) {
       for (let i = worker; i < sources && !stopping.signal.aborted; i += connections) {

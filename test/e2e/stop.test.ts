@@ -1,4 +1,4 @@
-import { execFileSync } from 'node:child_process';
+import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { open } from 'node:fs/promises';
 import { type ClientRequest, type IncomingMessage, request } from 'node:http';
@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { expect } from 'chai';
 import { makeFolder, reportBody, sha256, tokensText } from '../fixtures.ts';
 import { startLoad } from './load.ts';
-import { type Service, spawnMain, startMain, until } from '../process.ts';
+import { type Service, findFreePort, isMissing, spawnMain, startMain, until } from '../process.ts';
 
 describe('stopping the process', function () {
   this.timeout(120_000);
@@ -24,7 +24,7 @@ describe('stopping the process', function () {
     folder.remove();
   });
 
-  for (const signal of ['SIGTERM', 'SIGINT'] as const) {
+  for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) {
     it(`ends with 0 on ${signal} though clients keep their connections`, async () => {
       await (await fetch(`${service.url}/healthz`)).text();
       const idle = connect(service.port, '127.0.0.1');
@@ -89,6 +89,15 @@ describe('stopping the process', function () {
     slow.abort();
   });
 
+  it('lets a report in flight finish when its terminal is closed, of which both shell and system tell', async () => {
+    const slow = await beginReport(service);
+    service.signal('SIGHUP');
+    await untilRefusing(service);
+    service.signal('SIGHUP');
+    expect((await slow.finish()).statusCode).to.equal(201);
+    expect((await service.ended).code).to.equal(0);
+  });
+
   it('has on disk all that it acknowledged when it is stopped under load', async () => {
     const load = startLoad(service.url, { connections: 16, sources: 50 });
     await load.acknowledged(200);
@@ -100,8 +109,56 @@ describe('stopping the process', function () {
   });
 });
 
+describe('stopping npm start', function () {
+  this.timeout(120_000);
+
+  let folder: ReturnType<typeof makeFolder>;
+  let npm: ChildProcess;
+  let port: number;
+
+  before(function () {
+    if (isMissing('npm')) this.skip();
+  });
+  beforeEach(async () => {
+    folder = makeFolder();
+    port = await findFreePort();
+    // npm and what it starts are a group of processes, as in a terminal
+    npm = spawn('npm', ['start'], {
+      env: { ...process.env, HOST: '127.0.0.1', PORT: String(port), DATA_DIR: folder.path },
+      stdio: 'ignore',
+      detached: true,
+    });
+    await until(async () => (await fetch(`http://127.0.0.1:${port}/healthz`).catch(() => undefined))?.ok);
+  });
+  afterEach(() => {
+    // the whole group; it may be gone
+    try {
+      process.kill(-(npm.pid as number), 'SIGKILL');
+    } catch {}
+    folder.remove();
+  });
+
+  it('ends the service on SIGTERM to npm alone', async () => {
+    npm.kill('SIGTERM');
+    await once(npm, 'exit');
+    await untilRefusing({ port });
+  });
+
+  it('lets a report in flight finish on Ctrl-C, which reaches the service from the terminal and from npm', async () => {
+    const slow = await beginReport({ port });
+    process.kill(-(npm.pid as number), 'SIGINT');
+    await untilRefusing({ port });
+    // as if npm had been slow to pass on its own
+    npm.kill('SIGINT');
+    expect((await slow.finish()).statusCode).to.equal(201);
+    if (npm.exitCode === null) await once(npm, 'exit');
+  });
+});
+
 /** A report whose body has not all been sent; the service has begun with it. */
-async function beginReport({ port }: Service): Promise<{ finish(): Promise<IncomingMessage>; abort(): void }> {
+async function beginReport({
+  port,
+}: Pick<Service, 'port'>): Promise<{ finish(): Promise<IncomingMessage>; abort(): void }> {
   const body = JSON.stringify(reportBody({ last_check: new Date().toISOString() }));
   const headers = { 'Content-Type': 'application/json', 'Content-Length': body.length, Expect: '100-continue' };
   const post: ClientRequest = request({ host: '127.0.0.1', port, path: '/api/status', method: 'POST', headers });
@@ -119,7 +176,7 @@ async function beginReport({ port }: Service): Promise<{ finish(): Promise<Incom
   };
 }
 
-async function untilRefusing({ port }: Service): Promise<void> {
+async function untilRefusing({ port }: Pick<Service, 'port'>): Promise<void> {
   await until(async () => {
     const socket = connect(port, '127.0.0.1');
     try {

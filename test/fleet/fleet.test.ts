@@ -18,6 +18,7 @@ import {
   until,
   loadAll,
   expectUsage,
+  driftsOf,
 } from '../fixtures.ts';
 
 const MIB = 1_048_576;
@@ -194,7 +195,7 @@ describe('fleet', () => {
         'file-2',
       ]);
       expect(find().snapshot).to.deep.include({ version: 4, lastCheck: '2026-04-21T10:32:13Z' });
-      const drifts = await stored.drifts({ from: 0, to: NOW + 1 });
+      const drifts = await driftsOf(stored, { from: 0, to: NOW + 1 });
       expect(drifts.map(({ name }) => name)).to.deep.equal(['file-0', 'file-1', 'file-2']);
       await expectAgreement();
     });
@@ -215,7 +216,7 @@ describe('fleet', () => {
       await submit(['a']);
       clock.advance(20 * MINUTE);
       await fleet.remove([find()]);
-      const [drift] = await stored.drifts({ from: 0, to: clock.now() });
+      const [drift] = await driftsOf(stored, { from: 0, to: clock.now() });
       expect(drift).to.include({ name: 'a', openedAt: NOW, closedAt: NOW + 20 * MINUTE });
       const [lapse] = await stored.lapses({ from: 0, to: clock.now() });
       expect(lapse).to.include({ from: NOW - 5000 + 10 * MINUTE, to: NOW + 20 * MINUTE });
@@ -391,19 +392,18 @@ describe('fleet', () => {
       await expectAgreement(hasty);
     });
 
-    it('lets only so many bytes wait', async () => {
+    it('gets only so many bytes in one commit, and one work at least', async () => {
+      const sizes: number[] = [];
+      const other = await open({ onCommit: (_ms, reports) => sizes.push(reports) });
       disk.hang();
-      const inFlight = submit([], { server: 'in-flight' });
-      await until(() => disk.calls.length === 1);
-      const queued = submit([], { server: 'large' }, fleet, 64 * MIB);
-      const refusal = await refusalOf(submit([], { server: 'one-more' }, fleet, 1));
-      expect(refusal).to.include({ reason: 'store_unavailable' });
-      expect(refusal.message).to.include('Too many reports are waiting');
+      const calls = disk.calls.length;
+      const inFlight = submit([], { server: 'in-flight' }, other);
+      await until(() => disk.calls.length > calls);
+      const queued = Array.from({ length: 10 }, (_, i) => submit([], { server: `large-${i}` }, other, 3 * MIB));
+      queued.push(submit([], { server: 'larger' }, other, 64 * MIB), submit([], { server: 'last' }, other, 1));
       disk.heal();
-      await Promise.all([inFlight, queued]);
-      await submit([], { server: 'one-more' }, fleet, 64 * MIB);
-      await submit([], { server: 'and-again' }, fleet, 64 * MIB);
-      await expectAgreement();
+      await Promise.all([inFlight, ...queued]);
+      expect(sizes).to.deep.equal([1, 3, 3, 3, 2, 1]);
     });
   });
 
@@ -559,7 +559,7 @@ describe('fleet', () => {
       expect(results).to.deep.equal([...Array.from({ length: 39 }, () => 'changed'), 'created']);
       const [source] = await loadAll(stored);
       expect(source?.snapshot.version).to.equal(40);
-      expect(await stored.drifts({ from: 0, to: NOW + 1 })).to.have.length(39);
+      expect(await driftsOf(stored, { from: 0, to: NOW + 1 })).to.have.length(39);
     });
   });
 });

@@ -3,7 +3,7 @@ import { createObservers } from '../../src/observers.ts';
 import { type HousekeepingOptions, expire, prune, startHousekeeping } from '../../src/fleet/housekeeping.ts';
 import { toIso } from '../../src/core/timestamp.ts';
 import { parseReport } from '../../src/core/report.ts';
-import { type Disk, type Service, createDisk, reportOf, startService, until, loadAll } from '../fixtures.ts';
+import { type Disk, type Service, createDisk, reportOf, startService, until, loadAll, driftsOf } from '../fixtures.ts';
 
 const MINUTE = 60_000;
 const HOUR = 60 * MINUTE;
@@ -109,7 +109,7 @@ describe('housekeeping', () => {
       }
       // a ended 2 hours ago, b 1 hour ago, c is open
       await prune(options({ historyRetentionMs: 1.5 * HOUR }), () => false);
-      expect((await service.store.drifts(EVER)).map(({ name }) => name)).to.deep.equal(['b']);
+      expect((await driftsOf(service.store, EVER)).map(({ name }) => name)).to.deep.equal(['b']);
       expect(service.fleet.list()[0]?.snapshot.files.map(({ name }) => name)).to.deep.equal(['c']);
       expect(logged(/^forgot history/)).to.have.length(1);
     });
@@ -127,7 +127,7 @@ describe('housekeeping', () => {
       service.clock.advance(2 * HOUR);
       await prune(options({ historyRetentionMs: HOUR }), () => false);
       expect(disk.calls.filter((call) => call === 'prune')).to.have.length(3);
-      expect(await service.store.drifts(EVER)).to.deep.equal([]);
+      expect(await driftsOf(service.store, EVER)).to.deep.equal([]);
       expect(logged(/^forgot history/)[0]).to.include({ rows: 2500 });
     });
 
@@ -140,7 +140,7 @@ describe('housekeeping', () => {
       service.clock.advance(2 * HOUR);
       await prune(options({ historyRetentionMs: HOUR }), () => disk.calls.includes('prune'));
       expect(disk.calls.filter((call) => call === 'prune')).to.have.length(1);
-      expect(await service.store.drifts(EVER)).to.have.length(1500);
+      expect(await driftsOf(service.store, EVER)).to.have.length(1500);
     });
   });
 

@@ -4,7 +4,7 @@ import { storedSource, sourceIndexOf } from '../fixtures.ts';
 
 const KEY = keyOf('web', 'lab');
 
-describe('sourceIndex', () => {
+describe('source index', () => {
   it('has what was stored', () => {
     const sourceIndex = sourceIndexOf([storedSource(1, { server: 'a' }), storedSource(2, { server: 'b' })]);
     expect(sourceIndex.size).to.equal(2);
@@ -98,16 +98,18 @@ describe('sourceIndex', () => {
     expect(seen.size).to.equal(4);
   });
 
-  it('keeps the spread up to date with every change', () => {
+  it('keeps the file spread up to date with every change', () => {
     const sourceIndex = sourceIndexOf([storedSource(1, { server: 'a', files: ['x', 'y'] })]);
-    const { fileSpread: spread } = sourceIndex;
+    const { fileSpread } = sourceIndex;
     sourceIndex.put(keyOf('web', 'b'), storedSource(2, { server: 'b', files: ['x'] }));
-    expect([spread.servers('web'), spread.drifted('web', 'x'), spread.drifted('web', 'y')]).to.deep.equal([2, 2, 1]);
+    expect([fileSpread.servers('web'), fileSpread.drifted('web', 'x'), fileSpread.drifted('web', 'y')]).to.deep.equal([
+      2, 2, 1,
+    ]);
     sourceIndex.put(keyOf('web', 'a'), storedSource(1, { server: 'a', files: ['y'], version: 2 }));
-    expect([spread.drifted('web', 'x'), spread.drifted('web', 'y')]).to.deep.equal([1, 1]);
+    expect([fileSpread.drifted('web', 'x'), fileSpread.drifted('web', 'y')]).to.deep.equal([1, 1]);
     sourceIndex.put(keyOf('web', 'b'), storedSource(3, { server: 'b', files: ['y'] }));
-    expect([spread.drifted('web', 'x'), spread.drifted('web', 'y')], 'another life').to.deep.equal([0, 2]);
+    expect([fileSpread.drifted('web', 'x'), fileSpread.drifted('web', 'y')], 'another id').to.deep.equal([0, 2]);
     sourceIndex.put(keyOf('web', 'b'), null);
-    expect([spread.servers('web'), spread.drifted('web', 'y')]).to.deep.equal([1, 1]);
+    expect([fileSpread.servers('web'), fileSpread.drifted('web', 'y')]).to.deep.equal([1, 1]);
   });
 });

@@ -9,6 +9,7 @@ import {
   sha256,
   startService,
   tokensText,
+  driftsOf,
 } from '../fixtures.ts';
 
 type Row = Record<string, unknown> & { readonly files: { readonly name: string }[] };
@@ -211,7 +212,7 @@ describe('limits of the service', () => {
       expect((await service.request('/api/status?repo=rsyslog', { method: 'DELETE' })).status).to.equal(200);
       const { fleet, store } = service;
       expect(fleet.usage.openDrifts).to.equal(0);
-      expect(await store.drifts({ from: 0, to: Number.MAX_SAFE_INTEGER })).to.have.length(2700);
+      expect(await driftsOf(store, { from: 0, to: Number.MAX_SAFE_INTEGER })).to.have.length(2700);
     });
 
     it('come back whole when the limit is raised again', async () => {

@@ -13,6 +13,7 @@ import {
   sha256,
   startService,
   tokensText,
+  until,
 } from '../fixtures.ts';
 
 const TOKENS = parseTokens(
@@ -199,13 +200,28 @@ describe('over HTTP', () => {
       }
     });
 
-    it('in a body cuts it off, and is in the log under the id', async () => {
+    it('in a body of which nothing was sent yet is a 500, and in the log under the id', async () => {
       service.metrics.render = () => Promise.reject(new Error('secret internals'));
+      const { status, text: sent } = await ask('GET', '/metrics', { 'X-Request-Id': 'mine' });
+      expect(status).to.equal(500);
+      expect(JSON.parse(sent)).to.include({ reason: 'internal', request_id: 'mine' });
+      expect(sent).to.not.contain('secret');
+      const line = service.log.find(({ level }) => level === 50);
+      expect(line).to.include({ msg: 'response failed', request_id: 'mine' });
+    });
+
+    it('in the middle of a body cuts it off, and is in the log under the id', async () => {
+      Object.assign(service.fleet, {
+        list() {
+          throw new Error('secret internals');
+        },
+      });
       let failure: unknown;
       await ask('GET', '/metrics', { 'X-Request-Id': 'mine' }).catch((error: unknown) => {
         failure = error;
       });
       expect(failure).to.be.an('error');
+      await until(() => service.log.some(({ level }) => level === 50));
       const line = service.log.find(({ level }) => level === 50);
       expect(line).to.include({ msg: 'response failed', request_id: 'mine' });
       expect((await ask('GET', '/healthz')).status).to.equal(200);

@@ -20,7 +20,7 @@ const { staleAt } = drifted.snapshot;
 const rendered = createRenderedTexts(1_000_000);
 const render = (source: Source, now: number): string => renderRow(source, rendered, now);
 
-describe('status', () => {
+describe('source JSON', () => {
   describe('the row in /status.json', () => {
     it('is flat and complete', () => {
       expect(JSON.parse(render(sourceOf(drifted), NOW))).to.deep.equal({

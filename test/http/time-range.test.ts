@@ -7,7 +7,7 @@ import { NOW } from '../fixtures.ts';
 const HOUR = 3_600_000;
 const DAY = 24 * HOUR;
 
-describe('range', () => {
+describe('time range', () => {
   type Query = Parameters<typeof parseRange>[0];
 
   const ranges: readonly (readonly [what: string, query: Query, from: number, to: number])[] = [

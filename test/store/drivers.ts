@@ -1,18 +1,18 @@
-/** What the suites of the store's contract share: the drivers that keep it, and what a fleet would commit. */
+/** What the contract tests of the store share: the drivers under test, and changes as the fleet would commit them. */
 import { type Advance, advance, lapseUntil } from '../../src/core/ledger.ts';
 import { parseReport } from '../../src/core/report.ts';
 import { openSqlite } from '../../src/store/sqlite/sqlite.ts';
 import type { RemovalChange, ReportChange, Store, StoredSource } from '../../src/store/store.ts';
 import { reportOf } from '../fixtures.ts';
 
-/** Each opens a store on what is at a place; a new folder is a new place. */
+/** Each opens the store in a folder. A new folder is an empty store. */
 export const drivers: readonly { readonly name: string; open(folder: string): Promise<Store> }[] = [
   { name: 'sqlite', open: openSqlite },
 ];
 
 export const STALE_AFTER_MS = 600_000;
 
-/** What the fleet would commit for a report of these files that arrives at `at`. */
+/** The change that the fleet would commit for a report of these files that arrives at `at`. */
 export function reportChange(
   previous: StoredSource | null,
   names: readonly string[],

@@ -1,7 +1,7 @@
 import { expect } from 'chai';
 import { createHistogram, observe } from '../../src/core/reconcile-histogram.ts';
 import type { Range, Selection, Store, StoredSource } from '../../src/store/store.ts';
-import { NOW, makeFolder } from '../fixtures.ts';
+import { NOW, makeFolder, driftsOf, changesOf } from '../fixtures.ts';
 import { STALE_AFTER_MS, drivers, removalChange, reportChange } from './drivers.ts';
 
 const MINUTE = 60_000;
@@ -9,7 +9,7 @@ const EVER = { from: 0, to: Number.MAX_SAFE_INTEGER };
 const LATER = NOW + 1000 * MINUTE;
 
 for (const driver of drivers) {
-  describe(`store of the past: ${driver.name}`, () => {
+  describe(`history in the store: ${driver.name}`, () => {
     let folder: ReturnType<typeof makeFolder>;
     let store: Store;
 
@@ -48,14 +48,14 @@ for (const driver of drivers) {
 
     /** `repo server name opened closed` of each, in minutes. */
     async function drifts(range: Range = EVER, limit?: number, selection?: Selection): Promise<string[]> {
-      return (await store.drifts(range, limit, selection)).map(({ repo, server, name, openedAt, closedAt }) =>
+      return (await driftsOf(store, range, limit, selection)).map(({ repo, server, name, openedAt, closedAt }) =>
         [repo, server, name, (openedAt - NOW) / MINUTE, (closedAt - NOW) / MINUTE].join(' '),
       );
     }
 
     /** `minute repo server verdict count` of each. */
     async function history(range: Range, limit?: number, selection?: Selection, now = LATER): Promise<string[]> {
-      return (await store.history(range, now, limit, selection)).map(({ time, repo, server, verdict, driftCount }) =>
+      return (await changesOf(store, range, now, limit, selection)).map(({ time, repo, server, verdict, driftCount }) =>
         [(time - NOW) / MINUTE, repo, server, verdict, driftCount].join(' '),
       );
     }
@@ -119,8 +119,8 @@ for (const driver of drivers) {
         const names = Array.from({ length: 5000 }, (_, i) => `f${String(i).padStart(4, '0')}`);
         const source = await report(null, names, 0);
         await report(source, [], 1);
-        expect((await store.drifts(EVER)).map(({ name }) => name)).to.deep.equal(names);
-        expect((await store.drifts(EVER, 4500)).map(({ name }) => name)).to.deep.equal(names.slice(500));
+        expect((await driftsOf(store, EVER)).map(({ name }) => name)).to.deep.equal(names);
+        expect((await driftsOf(store, EVER, 4500)).map(({ name }) => name)).to.deep.equal(names.slice(500));
       });
     });
 
@@ -159,7 +159,7 @@ for (const driver of drivers) {
         ]);
       });
 
-      it('knows what begins in the instant in which the range ends, be it over by now or not', async () => {
+      it('knows what begins in the millisecond in which the range ends, whether it has ended by now or not', async () => {
         const first = await report(null, [], 0);
         const second = await report(first, ['f'], 2);
         for (const names of [undefined, []]) {
@@ -181,7 +181,7 @@ for (const driver of drivers) {
         expect(await history(minutes(30, 31))).to.deep.equal(['30 web a OUT_OF_SYNC 1', '31 web a OUT_OF_SYNC 1']);
       });
 
-      it('keeps the lives of one source apart', async () => {
+      it('does not mix a removed source with a new one of the same name', async () => {
         const first = await report(null, ['f'], 0);
         await remove(first, 2);
         await report(null, [], 4);
@@ -194,7 +194,7 @@ for (const driver of drivers) {
         expect(await history(minutes(2, 3))).to.deep.equal([]);
       });
 
-      it('keeps lives apart that follow each other in one instant', async () => {
+      it('does not mix them if the new one comes in the millisecond of the removal', async () => {
         const first = await report(null, [], 0);
         await remove(first, 2);
         const second = await report(null, ['f'], 2);
@@ -231,7 +231,7 @@ for (const driver of drivers) {
         const servers = Array.from({ length: 2500 }, (_, i) => `s${String(i).padStart(4, '0')}`);
         const changes = servers.map((server) => reportChange(null, [], NOW, { repo: 'web', server }));
         await store.commit(changes);
-        const found = await store.history(minutes(0, 1), LATER);
+        const found = await changesOf(store, minutes(0, 1), LATER);
         expect(found.map(({ server }) => server)).to.deep.equal([...servers, ...servers]);
       });
 
@@ -244,11 +244,11 @@ for (const driver of drivers) {
       });
     });
 
-    describe('durations', () => {
+    describe('reconcile histograms', () => {
       const counted = (...ms: number[]) => {
-        const entry = createHistogram();
-        for (const each of ms) observe(entry, each);
-        return entry;
+        const histogram = createHistogram();
+        for (const each of ms) observe(histogram, each);
+        return histogram;
       };
 
       it('are nothing when nothing has come back', async () => {
@@ -291,7 +291,7 @@ for (const driver of drivers) {
         const source = await report(await report(null, ['f'], 0), [], 1);
         await remove(source, 2);
         await store.prune(LATER, 1000);
-        expect(await store.drifts(EVER)).to.deep.equal([]);
+        expect(await driftsOf(store, EVER)).to.deep.equal([]);
         expect(Object.fromEntries(await store.reconcileHistograms())).to.deep.equal({ web: counted(MINUTE) });
       });
     });

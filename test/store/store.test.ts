@@ -7,7 +7,7 @@ import {
   StoreError,
   type StoredSource,
 } from '../../src/store/store.ts';
-import { NOW, makeFolder, loadAll } from '../fixtures.ts';
+import { NOW, makeFolder, loadAll, driftsOf } from '../fixtures.ts';
 import { STALE_AFTER_MS, drivers, removalChange, reportChange } from './drivers.ts';
 
 const MINUTE = 60_000;
@@ -158,7 +158,7 @@ for (const driver of drivers) {
           if (i === 3) await reopen();
         }
         expect(source.snapshot.files).to.deep.equal([{ name: 'a', since: NOW + 6, times: 4 }]);
-        const closed = await store.drifts(EVER);
+        const closed = await driftsOf(store, EVER);
         expect(closed.map(({ times }) => times)).to.deep.equal([1, 2, 3]);
       });
 
@@ -184,7 +184,7 @@ for (const driver of drivers) {
         expect(failure).to.be.instanceOf(StoreError);
         await reopen();
         expect(await loadAll(store)).to.deep.equal([known]);
-        expect(await store.drifts(EVER)).to.deep.equal([]);
+        expect(await driftsOf(store, EVER)).to.deep.equal([]);
         expect(await store.lapses(EVER)).to.deep.equal([]);
       });
 
@@ -222,7 +222,7 @@ for (const driver of drivers) {
         expect(late.advance.lapse).not.to.equal(null);
         expect(await store.commit([late])).to.deep.equal([{ conflict: winner }]);
         expect(await loadAll(store)).to.deep.equal([winner]);
-        expect(await store.drifts(EVER)).to.deep.equal([]);
+        expect(await driftsOf(store, EVER)).to.deep.equal([]);
         expect(await store.lapses(EVER)).to.deep.equal([]);
       });
 
@@ -233,13 +233,13 @@ for (const driver of drivers) {
         expect(await loadAll(store)).to.deep.equal([]);
       });
 
-      it('tells a report of an earlier life which row is the present one', async () => {
+      it('tells a report for a source that was removed and came back which row is the current one', async () => {
         const old = await report(null, ['a'], NOW);
         await store.commit([removalChange(old, NOW + 1)]);
-        const present = await report(null, [], NOW + 2);
-        expect(present.snapshot.version).to.equal(old.snapshot.version);
-        expect(await store.commit([reportChange(old, ['b'], NOW + 3)])).to.deep.equal([{ conflict: present }]);
-        expect(await loadAll(store)).to.deep.equal([present]);
+        const current = await report(null, [], NOW + 2);
+        expect(current.snapshot.version).to.equal(old.snapshot.version);
+        expect(await store.commit([reportChange(old, ['b'], NOW + 3)])).to.deep.equal([{ conflict: current }]);
+        expect(await loadAll(store)).to.deep.equal([current]);
       });
 
       it('tells a removal of an older version which row has won, and removes nothing', async () => {
@@ -247,7 +247,7 @@ for (const driver of drivers) {
         const winner = await report(old, [], NOW + 1);
         expect(await store.commit([removalChange(old, NOW + 2)])).to.deep.equal([{ conflict: winner }]);
         expect(await loadAll(store)).to.deep.equal([winner]);
-        expect((await store.drifts(EVER)).map(({ closedAt }) => closedAt)).to.deep.equal([NOW + 1]);
+        expect((await driftsOf(store, EVER)).map(({ closedAt }) => closedAt)).to.deep.equal([NOW + 1]);
       });
 
       it('tells a second removal that there is none, even when its history is gone', async () => {
@@ -289,7 +289,7 @@ for (const driver of drivers) {
         const source = await report(null, ['a', 'b'], NOW);
         const at = STALE_AT + MINUTE;
         await store.commit([removalChange(source, at)]);
-        expect(await store.drifts(EVER)).to.deep.equal([drift('a', 1, NOW, at), drift('b', 1, NOW, at)]);
+        expect(await driftsOf(store, EVER)).to.deep.equal([drift('a', 1, NOW, at), drift('b', 1, NOW, at)]);
         const { repo, server } = source.snapshot;
         expect(await store.lapses(EVER)).to.deep.equal([{ repo, server, from: STALE_AT, to: at }]);
       });
@@ -305,7 +305,7 @@ for (const driver of drivers) {
         second = await report(second, [], NOW + 5);
         second = await report(second, ['a'], NOW + 6);
         expect(second.snapshot.files).to.deep.equal([{ name: 'a', since: NOW + 6, times: 2 }]);
-        const closed = await store.drifts(EVER);
+        const closed = await driftsOf(store, EVER);
         expect(closed.map(({ openedAt, times }) => [openedAt, times])).to.deep.equal([
           [NOW, 1],
           [NOW + 2, 2],
@@ -392,7 +392,7 @@ for (const driver of drivers) {
       for (const [what, from, to, isIn] of ranges) {
         it(`of ${what} ${isIn ? 'has' : 'does not have'} a drift`, async () => {
           await report(await report(null, ['a'], NOW + 100), [], NOW + 200);
-          const found = await store.drifts({ from: NOW + from, to: NOW + to });
+          const found = await driftsOf(store, { from: NOW + from, to: NOW + to });
           expect(found).to.deep.equal(isIn ? [drift('a', 1, NOW + 100, NOW + 200)] : []);
         });
 
@@ -407,7 +407,7 @@ for (const driver of drivers) {
 
       it('has no drift that is still open, and no lapse that has not ended', async () => {
         await report(null, ['a'], STALE_AT + 1);
-        expect(await store.drifts(EVER)).to.deep.equal([]);
+        expect(await driftsOf(store, EVER)).to.deep.equal([]);
         expect(await store.lapses(EVER)).to.deep.equal([]);
       });
 
@@ -420,7 +420,7 @@ for (const driver of drivers) {
         for (const [repo, server] of keys) await report(null, ['n', 'm'], STALE_AT, { repo, server });
         await report(null, ['z'], NOW, { repo: 'c', server: 'x' });
         for (const source of await loadAll(store)) await store.commit([reportChange(source, [], STALE_AT + MINUTE)]);
-        const drifts = await store.drifts(EVER);
+        const drifts = await driftsOf(store, EVER);
         expect(drifts.map(({ repo, server, name }) => `${repo} ${server} ${name}`)).to.deep.equal([
           'c x z',
           'a x m',
@@ -457,7 +457,7 @@ for (const driver of drivers) {
         source = await report(source, ['c'], STALE_AT + 10);
         await report(source, [], STALE_AT + 11);
         expect(await store.prune(STALE_AT + 10, 1000)).to.equal(1);
-        expect((await store.drifts(EVER)).map(({ name }) => name)).to.deep.equal(['b', 'c']);
+        expect((await driftsOf(store, EVER)).map(({ name }) => name)).to.deep.equal(['b', 'c']);
         expect((await store.lapses(EVER)).map(({ to }) => to - STALE_AT)).to.deep.equal([10, 11]);
       });
 
@@ -472,9 +472,9 @@ for (const driver of drivers) {
         source = await report(source, ['b'], NOW + 1);
         await store.commit([removalChange(source, NOW + 20)]);
         await store.prune(NOW + 10, 1000);
-        expect(await store.drifts(EVER)).to.deep.equal([drift('b', 1, NOW, NOW + 20)]);
+        expect(await driftsOf(store, EVER)).to.deep.equal([drift('b', 1, NOW, NOW + 20)]);
         await store.prune(NOW + 21, 1000);
-        expect(await store.drifts(EVER)).to.deep.equal([]);
+        expect(await driftsOf(store, EVER)).to.deep.equal([]);
       });
 
       it('deletes a limited number of rows at a time, the oldest first, and says when it is done', async () => {
@@ -482,10 +482,10 @@ for (const driver of drivers) {
         let source = await report(null, names, NOW);
         for (let i = 1; i <= 5; i += 1) source = await report(source, names.slice(i), NOW + i);
         expect(await store.prune(NOW + 100, 2)).to.equal(2);
-        expect((await store.drifts(EVER)).map(({ name }) => name)).to.deep.equal(['c', 'd', 'e']);
+        expect((await driftsOf(store, EVER)).map(({ name }) => name)).to.deep.equal(['c', 'd', 'e']);
         expect(await store.prune(NOW + 100, 2)).to.equal(2);
         expect(await store.prune(NOW + 100, 2)).to.equal(1);
-        expect(await store.drifts(EVER)).to.deep.equal([]);
+        expect(await driftsOf(store, EVER)).to.deep.equal([]);
         expect(await store.prune(NOW + 100, 2)).to.equal(0);
       });
 

@@ -1,6 +1,7 @@
 import type { Context } from 'koa';
 import { Refusal } from '../../core/refusal.ts';
 import { tokenOf } from '../authorization.ts';
+import { clientOf } from '../client.ts';
 import type { EventStream } from '../event-stream.ts';
 import { beginRead } from '../response.ts';
 
@@ -15,7 +16,8 @@ export function createEventsRoute(events: EventStream, isStopping: () => boolean
       beginRead(ctx, 'text/event-stream');
       return;
     }
-    events.subscribe(ctx.res, ctx.get('Last-Event-ID'), tokenOf(ctx)?.expiresAt);
+    const lastEventId = ctx.get('Last-Event-ID');
+    events.subscribe(ctx.res, { client: clientOf(ctx), lastEventId, until: tokenOf(ctx)?.expiresAt });
     // from here on the response is not Koa's
     ctx.respond = false;
   };

@@ -1,9 +1,11 @@
+import type { IncomingMessage } from 'node:http';
 import type { Context, Middleware, Next } from 'koa';
-import bodyParser from 'koa-bodyparser';
-import { authorizeSource } from '../../access/authorize.ts';
+import { type SourceName, authorizeSource } from '../../access/authorize.ts';
 import { Refusal } from '../../core/refusal.ts';
 import { parseReport, sourceOf } from '../../core/report.ts';
 import type { Fleet } from '../../fleet/fleet.ts';
+import { createBodyAccount } from '../body-account.ts';
+import { createBodyMiddleware } from '../body.ts';
 import { tokenOf } from '../authorization.ts';
 import type { EventStream } from '../event-stream.ts';
 import type { Metrics } from '../metrics.ts';
@@ -14,7 +16,7 @@ export type ReportRoutes = {
   /** Notes a refusal with its source, where the body or the token tells which one. */
   readonly attributeRefusal: Middleware;
   readonly requireJson: Middleware;
-  readonly parseBody: Middleware;
+  readonly readBody: Middleware;
   postReport(ctx: Context): Promise<void>;
 };
 
@@ -25,32 +27,37 @@ export type ReportRoutesOptions = {
   /** Milliseconds since the epoch. */
   readonly now: () => number;
   readonly maxBodyBytes: number;
+  readonly isBroken: (request: IncomingMessage) => boolean;
 };
 
-export function createReportRoutes({ fleet, metrics, events, now, maxBodyBytes }: ReportRoutesOptions): ReportRoutes {
+export function createReportRoutes(options: ReportRoutesOptions): ReportRoutes {
+  const { fleet, metrics, events, now, maxBodyBytes, isBroken } = options;
   return {
     async attributeRefusal(ctx: Context, next: Next) {
       try {
         await next();
       } catch (error) {
-        const named = sourceOf(ctx.request.body ?? (error as { body?: unknown }).body) ?? tokenOf(ctx)?.onlySource;
+        const named =
+          (ctx.state.source as SourceName | undefined) ??
+          sourceOf(ctx.request.body ?? (error as { body?: unknown }).body) ??
+          tokenOf(ctx)?.onlySource;
         const source = named && fleet.find(named.repo, named.server);
-        if (source !== undefined) source.lastRejectedAt = now();
+        if (source !== undefined && !isBroken(ctx.req)) source.lastRejectedAt = now();
         ctx.state.source ??= named;
         throw error;
       }
     },
 
     requireJson,
-    parseBody: bodyParser({ enableTypes: ['json'], jsonLimit: `${maxBodyBytes}b`, strict: false }),
+    readBody: createBodyMiddleware(createBodyAccount(maxBodyBytes), maxBodyBytes),
 
     async postReport(ctx) {
-      const text = (ctx.request.rawBody ?? '') as string;
-      if (text === '') throw new Refusal('malformed', 'The body is not JSON: it is empty');
       const report = parseReport(ctx.request.body, now());
       ctx.state.source = report;
+      // the report has all of it that counts
+      ctx.request.body = undefined;
       authorizeSource(tokenOf(ctx), 'report', report);
-      const accepted = await fleet.submit(report, text.length, tokenOf(ctx));
+      const accepted = await fleet.submit(report, ctx.state.bodyBytes as number, tokenOf(ctx));
       metrics.reportAccepted(accepted.result);
       ctx.state.result = accepted.result;
       ctx.status = accepted.result === 'created' ? 201 : 200;

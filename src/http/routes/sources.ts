@@ -1,3 +1,4 @@
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { Context } from 'koa';
 import { driftCountOf, oldestDriftOf, verdictOf } from '../../core/ledger.ts';
 import { toIso } from '../../core/timestamp.ts';
@@ -5,11 +6,15 @@ import type { FileSpread } from '../../fleet/file-spread.ts';
 import type { Fleet } from '../../fleet/fleet.ts';
 import type { RenderedTexts } from '../../fleet/rendered-text.ts';
 import type { Source } from '../../fleet/source-index.ts';
+import { clientOf } from '../client.ts';
 import type { FleetEtag } from '../etag.ts';
 import { type Filter, isFiltering, isSelected, parseFilter } from '../filter.ts';
 import { joinPortions, renderArray, renderBeginning } from '../json-list.ts';
-import { type SharedBody, beginRead, sendPortions, sendShared, toSharedBody } from '../response.ts';
+import type { Places } from '../places.ts';
+import { beginRead, sendPortions, sendShared, toSharedBody } from '../response.ts';
+import { createSharedList } from '../shared-list.ts';
 import { renderRow } from '../source-json.ts';
+import type { Unread } from '../unread.ts';
 
 /** `/status.json`, `/files.json` and `/summary.json`: what is now. */
 export type SourceRoutes = {
@@ -21,10 +26,24 @@ export type SourceRoutes = {
 /** Where a list's rows come from: JSON texts, in order. */
 type Rows = (sources: readonly Source[], now: number) => Iterable<string>;
 
-/** A list that is no longer is kept for the next reader. */
-const MAX_KEPT_CHARS = 2_097_152;
+const EVERYTHING = parseFilter({});
+/** The whole of a list is kept for all who ask for it, if it is no longer: some 18,000 sources. */
+const MAX_KEPT_BYTES = 8_388_608;
+/** A part of a list that is no longer is sent at once, else as it is read. */
+const MAX_WHOLE_CHARS = 262_144;
 
-export function createSourceRoutes(fleet: Fleet, etagAt: FleetEtag, now: () => number): SourceRoutes {
+export type SourceRoutesOptions = {
+  readonly fleet: Fleet;
+  readonly etagAt: FleetEtag;
+  /** Milliseconds since the epoch. */
+  readonly now: () => number;
+  readonly places: Places;
+  readonly unread: Unread;
+};
+
+export function createSourceRoutes({ fleet, etagAt, now, places, unread }: SourceRoutesOptions): SourceRoutes {
+  const etagNow = (): string => etagAt(now());
+
   function select(filter: Filter, at: number): readonly Source[] {
     if (!isFiltering(filter)) return fleet.list();
     const candidates = filter.repo ? [...filter.repo].toSorted().flatMap(fleet.listOf) : fleet.list();
@@ -32,36 +51,51 @@ export function createSourceRoutes(fleet: Fleet, etagAt: FleetEtag, now: () => n
   }
 
   function createList(rows: Rows): SourceRoutes['getSources'] {
-    let kept: { readonly etag: string; readonly body: SharedBody } | undefined;
-    return async (ctx) => {
+    const render = (filter: Filter): Iterator<string> & Iterable<string> => {
       const at = now();
-      const filter = parseFilter(ctx.query);
-      const etag = etagAt(at);
-      if (!beginRead(ctx, 'json', etag)) return;
-      if (!isFiltering(filter) && kept?.etag === etag) {
-        await sendShared(ctx, kept.body);
-        return;
-      }
-      const portions = renderArray(rows(select(filter, at), at));
-      const { begun, isWhole } = await renderBeginning(portions, MAX_KEPT_CHARS);
-      if (!isWhole) {
-        sendPortions(ctx, joinPortions(begun, portions));
-        return;
-      }
-      const body = toSharedBody(begun.join(''));
-      if (!isFiltering(filter)) kept = { etag, body };
-      await sendShared(ctx, body);
+      return renderArray(rows(select(filter, at), at));
     };
+    const shared = createSharedList({
+      etagNow,
+      render: () => render(EVERYTHING),
+      maxBytes: MAX_KEPT_BYTES,
+      hasRoom: unread.hasRoom,
+    });
+
+    return async (ctx) => {
+      const filter = parseFilter(ctx.query);
+      if (!beginRead(ctx, 'json', etagNow())) return;
+      const kept = isFiltering(filter) ? undefined : await shared.read();
+      if (kept === undefined) await sendOwn(ctx, () => render(filter));
+      else if (beginRead(ctx, 'json', kept.etag)) await sendShared(ctx, kept.body);
+    };
+  }
+
+  /** Renders for this reader alone, when there is a place for it. */
+  async function sendOwn(ctx: Context, render: () => Iterator<string> & Iterable<string>): Promise<void> {
+    const giveBack = await places.take(clientOf(ctx), ctx.res);
+    if (!beginRead(ctx, 'json', etagNow())) return giveBack();
+    const portions = render();
+    const { begun, isWhole } = await renderBeginning(portions, MAX_WHOLE_CHARS);
+    if (!isWhole) return sendPortions(ctx, joinPortions(begun, portions));
+    await sendShared(ctx, toSharedBody(begun.join('')));
+    giveBack();
   }
 
   return {
     getSources: createList((sources, at) => sourceRows(sources, fleet.rendered, at)),
     getFiles: createList((sources) => fileRows(sources, fleet.fileSpread)),
     async getSummary(ctx) {
-      const at = now();
       const filter = parseFilter(ctx.query);
-      if (!beginRead(ctx, 'json', etagAt(at))) return;
-      await sendShared(ctx, toSharedBody(`${JSON.stringify(toSummary(select(filter, at), at))}\n`));
+      if (!beginRead(ctx, 'json', etagNow())) return;
+      const giveBack = await places.take(clientOf(ctx), ctx.res);
+      // those who wait would otherwise all be served in one go
+      await nextTurn();
+      const at = now();
+      if (beginRead(ctx, 'json', etagAt(at))) {
+        await sendShared(ctx, toSharedBody(`${JSON.stringify(toSummary(select(filter, at), at))}\n`));
+      }
+      giveBack();
     },
   };
 }

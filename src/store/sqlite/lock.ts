@@ -3,6 +3,7 @@ import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { StoreError } from '../store.ts';
+import { makePrivate } from './private.ts';
 
 const SQLITE_BUSY = 5;
 
@@ -13,7 +14,9 @@ const SQLITE_BUSY = 5;
  */
 export function lockFolder(dataDir: string): () => void {
   const ownerFile = join(dataDir, 'owner.json');
-  const db = new DatabaseSync(join(dataDir, 'lock.db'));
+  const lockFile = join(dataDir, 'lock.db');
+  for (const file of [lockFile, ownerFile]) makePrivate(file);
+  const db = new DatabaseSync(lockFile);
   try {
     db.exec('BEGIN EXCLUSIVE');
     writeFileSync(ownerFile, `${JSON.stringify({ pid: process.pid, host: hostname(), since: new Date() })}\n`);

@@ -1,10 +1,10 @@
 import type { Snapshot } from '../../core/ledger.ts';
 import type { StoredSource } from '../store.ts';
 
-/** A drift that is open, as the column `files` holds it and as it crosses threads: name, since, times (0: to be counted). */
+/** An open drift, as the column `files` stores it and as it is passed between threads. `times` 0: still to be counted. */
 export type FileTuple = [name: string, since: number, times: number];
 
-/** A report's change as it crosses to the writer's thread: flat and short, because every value of it is copied. */
+/** A report's change as it is passed to the writer thread. Flat and short, because every value is copied. */
 export type ReportTuple = [
   id: number,
   version: number,
@@ -18,18 +18,18 @@ export type ReportTuple = [
   staleAt: number,
   diffs: string | null,
   lapseFrom: number | null,
-  /** Null: as it was. */
+  /** Null: unchanged. */
   files: FileTuple[] | null,
   closed: FileTuple[] | null,
-  /** Only for a new source, or where something has closed. */
+  /** Null unless the source is new or a drift has closed. */
   repo: string | null,
-  /** Only for a new source. */
+  /** Null unless the source is new. */
   server: string | null,
 ];
 
 export type RemovalTuple = [id: number, version: number, at: number, lapseFrom: number | null, closed: FileTuple[]];
 
-/** The columns of {@link SourceRow}, in its order. */
+/** The columns of {@link SourceRow}, in the same order. */
 export const SOURCE_COLUMNS = `id, repo, server, version, sync_status, last_check, commit_id, pipeline_url, reported_by,
   first_seen, status_since, received_at, stale_at, files`;
 
@@ -50,10 +50,10 @@ export type SourceRow = [
   files: string,
 ];
 
-/** Per change: the id and the counts of its opened drifts, or the row that won. */
+/** Per change: the id and `times` of its opened drifts; or, if another change came first, the row as it is now. */
 export type OutcomeTuple = [id: number, times: number[] | null] | { row: SourceRow | null };
 
-/** @param parse reads `last_check`, whose text is the one thing stored of it */
+/** @param parse reads `last_check`, which is stored as text only */
 export function toStoredSource(row: SourceRow, parse: (lastCheck: string) => number): StoredSource {
   const [
     id,

@@ -5,13 +5,16 @@ import { parseTimestamp } from '../../core/timestamp.ts';
 import type { OpenDrift } from '../../core/ledger.ts';
 import { lockFolder } from './lock.ts';
 import { APPLICATION_ID, MIGRATIONS } from './migrations.ts';
+import { makePrivate } from './private.ts';
 import type { StateChange } from '../../core/history.ts';
-import type { ChangeRow, DriftRow, Page, ReaderOperations } from './reader.ts';
+import type { DriftRow } from './history-queries.ts';
+import type { ChangeRow, Page, ReaderOperations } from './reader.ts';
 import { type FileTuple, type OutcomeTuple, type RemovalTuple, type ReportTuple, toStoredSource } from './rows.ts';
 import type { WriterOperations } from './writer.ts';
 import {
   type Change,
   type ClosedDrift,
+  type Listed,
   type Outcome,
   type RemovalChange,
   type ReportChange,
@@ -19,13 +22,13 @@ import {
   StoreError,
   type StoredSource,
 } from '../store.ts';
-import { startWorker } from './worker.ts';
+import { type Call, startWorker } from './worker.ts';
 
 /**
- * The embedded store: SQLite in `dataDir/gitops-status.db`, one thread that writes and one that reads. The folder is made if need
- * be and is this process's alone until `close`.
- * @throws {StoreError} when the folder cannot be used, or when the database is damaged, another program's or of a newer version; what
- *   is there stays as it is
+ * The embedded store: SQLite in `dataDir/gitops-status.db`, with one thread that writes and one that reads. Creates the folder if needed and
+ * locks it until `close`.
+ * @throws {StoreError} when the folder cannot be used, or when the database is damaged, belongs to another program or is of a newer version.
+ *   Existing files are then left unchanged.
  */
 export async function openSqlite(dataDir: string): Promise<Store> {
   const file = join(dataDir, 'gitops-status.db');
@@ -33,9 +36,15 @@ export async function openSqlite(dataDir: string): Promise<Store> {
   try {
     if (existsSync(file)) check(file);
     const write = await startWriter(file);
-    const startReader = () => startWorker<ReaderOperations>(new URL('./reader.ts', import.meta.url), file);
+    const startReader = () =>
+      startWorker<ReaderOperations>(new URL('./reader.ts', import.meta.url), file, (value) => void dropPages(value));
+    // a query may end just as its reader leaves: its other pages must not stay in memory
+    const dropPages = async (value: unknown): Promise<void> => {
+      const { cursor } = (value ?? {}) as Partial<Page<unknown>>;
+      if (cursor !== undefined) await (await read())('drop', [cursor]);
+    };
     let started: ReturnType<typeof startReader> | undefined;
-    // not before the first read of history: a thread has its price in memory
+    // started with the first read: a thread costs memory
     const read = () =>
       (started ??= startReader().catch((error: unknown) => {
         started = undefined;
@@ -48,7 +57,7 @@ export async function openSqlite(dataDir: string): Promise<Store> {
       async *load() {
         let last = { repo: '', server: '' };
         for (;;) {
-          const rows = await write('page', last.repo, last.server);
+          const rows = await write('page', [last.repo, last.server]);
           if (rows.length === 0) return;
           const page = rows.map((row) => toStoredSource(row, parseTimestamp));
           yield page;
@@ -57,50 +66,50 @@ export async function openSqlite(dataDir: string): Promise<Store> {
       },
 
       async source(repo, server) {
-        const row = await write('source', repo, server);
+        const row = await write('source', [repo, server]);
         return row === null ? null : toStoredSource(row, parseTimestamp);
       },
 
       async commit(changes) {
-        const outcomes = await write('commit', changes.map(toTuple));
+        const outcomes = await write('commit', [changes.map(toTuple)]);
         return outcomes.map(toOutcome);
       },
 
-      async detail(repo, server, maxDrifts) {
-        const found = await (await read())('detail', repo, server, maxDrifts);
+      async detail(repo, server, maxDrifts, signal) {
+        const found = await (await read())('detail', [repo, server, maxDrifts], signal);
         if (found === null) return null;
         const diffs = found.diffs === null ? {} : (JSON.parse(found.diffs) as Record<string, string>);
         return { ...toStoredSource(found.row, parseTimestamp), diffs, drifts: found.drifts.map(toClosedDrift) };
       },
 
-      async drifts({ from, to }, limit = Number.POSITIVE_INFINITY, selection = {}) {
+      async drifts({ from, to }, limit = Number.POSITIVE_INFINITY, selection = {}, signal) {
         const reader = await read();
-        return (await readAll(reader, reader('drifts', from, to, limit, selection))).map(toClosedDrift);
+        return readAll(reader, reader('drifts', [from, to, limit, selection], signal), toClosedDrift, signal);
       },
 
-      async history({ from, to }, now, limit = Number.POSITIVE_INFINITY, selection = {}) {
+      async history({ from, to }, now, limit = Number.POSITIVE_INFINITY, selection = {}, signal) {
         const reader = await read();
-        return (await readAll(reader, reader('history', from, to, now, limit, selection))).map(toChange);
+        return readAll(reader, reader('history', [from, to, now, limit, selection], signal), toChange, signal);
       },
 
       async reconcileHistograms() {
-        const rows = await write('reconcileHistograms');
+        const rows = await write('reconcileHistograms', []);
         return new Map(rows.map(([repo, counts, sumMs]) => [repo, { counts: JSON.parse(counts) as number[], sumMs }]));
       },
 
       lapses: async (range) =>
-        (await (await read())('lapses', range.from, range.to)).map(([repo, server, from, to]) => ({
+        (await (await read())('lapses', [range.from, range.to])).map(([repo, server, from, to]) => ({
           repo,
           server,
           from,
           to,
         })),
-      prune: (before, limit) => write('prune', before, limit),
-      ready: () => write('ready'),
+      prune: (before, limit) => write('prune', [before, limit]),
+      ready: () => write('ready', []),
 
       async close() {
-        if (started !== undefined) await (await started)('close');
-        await write('close');
+        if (started !== undefined) await (await started)('close', []);
+        await write('close', []);
         unlock();
       },
     };
@@ -112,7 +121,7 @@ export async function openSqlite(dataDir: string): Promise<Store> {
 
 function takeFolder(dataDir: string): () => void {
   try {
-    mkdirSync(dataDir, { recursive: true });
+    mkdirSync(dataDir, { recursive: true, mode: 0o700 });
     return lockFolder(dataDir);
   } catch (error) {
     if (error instanceof StoreError) throw error;
@@ -123,9 +132,9 @@ function takeFolder(dataDir: string): () => void {
   }
 }
 
-/** Looks before anything is opened for writing, so that a file that is not ours to change is not changed. */
+/** Checks the database before it is opened for writing, so that a file that is not ours stays unchanged. */
 function check(file: string): void {
-  // a log that stays behind would be played into whatever comes in the file's place
+  // SQLite would apply a write-ahead log that stays behind to the file that takes the place
   const advice = `Nothing was changed. Move the file away (with ${file}-wal, if there is one) to start empty, or put a backup in its place`;
   let db: DatabaseSync | undefined;
   try {
@@ -154,21 +163,34 @@ function check(file: string): void {
   }
 }
 
-type Reader = Awaited<ReturnType<typeof startWorker<ReaderOperations>>>;
+type Reader = Call<ReaderOperations>;
 
-/** Asks for page after page; between two of them the event loop is free for others. */
-async function readAll<T>(read: Reader, first: Promise<Page<T>>): Promise<T[]> {
-  const { rows, cursor } = await first;
-  for (let at = cursor; at !== undefined;) {
-    const page = (await read('next', at)) as Page<T>;
-    rows.push(...page.rows);
-    at = page.cursor;
+/** Reads page after page. Between two pages the event loop is free for other requests. */
+async function readAll<Row, T>(
+  read: Reader,
+  first: Promise<Page<Row>>,
+  toItem: (row: Row) => T,
+  signal: AbortSignal | undefined,
+): Promise<Listed<T>> {
+  let page = await first;
+  const items: T[] = [];
+  for (;;) {
+    for (const row of page.rows) items.push(toItem(row));
+    const { cursor, isCut } = page;
+    if (cursor === undefined) return { rows: items, isCut };
+    if (signal?.aborted) {
+      await read('drop', [cursor]);
+      throw signal.reason;
+    }
+    page = (await read('next', [cursor])) as Page<Row>;
   }
-  return rows;
 }
 
 async function startWriter(file: string) {
   try {
+    // SQLite gives the files beside it the same mode
+    makePrivate(file);
+    for (const beside of [`${file}-wal`, `${file}-shm`]) if (existsSync(beside)) makePrivate(beside);
     return await startWorker<WriterOperations>(new URL('./writer.ts', import.meta.url), file);
   } catch (error) {
     throw new StoreError(

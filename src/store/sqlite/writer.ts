@@ -1,4 +1,4 @@
-/** The thread that writes. It alone has the database open for writing; see `sqlite.ts`. */
+/** The writer thread: the only one that has the database open for writing. See `sqlite.ts`. */
 import { DatabaseSync, type StatementSync } from 'node:sqlite';
 import { workerData } from 'node:worker_threads';
 import { createHistogram, observe } from '../../core/reconcile-histogram.ts';
@@ -13,18 +13,18 @@ import {
 } from './rows.ts';
 import { serve } from './worker.ts';
 
-/** A page of sources ends after so many, or with the one whose files reach so many characters. */
+/** A page of sources ends after this many, or with the source whose files exceed this many characters in total. */
 const PAGE_ROWS = 5000;
 const PAGE_CHARS = 4_194_304;
-/** Enough pages (4 KiB each) that a probe needs room on the disk, as a report does. */
+/** Several database pages (4 KiB each): a probe must need room on the disk, as a report does. */
 const PROBE_BYTES = 16_384;
-/** Pages in the write-ahead log before they are copied into the database: copied less often, a page changed again costs once. */
+/** Pages in the write-ahead log before a checkpoint copies them into the database. With fewer checkpoints, a page that changes often is copied once. */
 const CHECKPOINT_PAGES = 4000;
-/** To what the log is cut back after a long read has kept it from being copied. Usually it stays below. */
+/** The log is truncated to this size after a long read has delayed the checkpoint. Usually it stays below. */
 const MAX_LOG_BYTES = 33_554_432;
 
 const db = new DatabaseSync(workerData as string);
-// A commit returns when fsync has (synchronous=FULL); readers see the state before it meanwhile (WAL).
+// A commit returns after fsync (synchronous=FULL). Meanwhile readers see the state before it (WAL).
 db.exec(`PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA busy_timeout = 5000;
   PRAGMA wal_autocheckpoint = ${CHECKPOINT_PAGES}; PRAGMA journal_size_limit = ${MAX_LOG_BYTES}; PRAGMA temp_store = MEMORY; PRAGMA cache_size = -16384`);
 migrate(db);
@@ -63,7 +63,7 @@ const pruneKinds = [
 ];
 
 const operations = {
-  /** Living sources that come after the given one, in order; none: there are no more. */
+  /** Living sources that come after the given one, in order. Empty: there are no more. */
   page(repo: string, server: string): SourceRow[] {
     const rows: SourceRow[] = [];
     let chars = 0;
@@ -111,7 +111,7 @@ function inTransaction<T>(work: () => T): T {
     end.run();
     return result;
   } catch (error) {
-    // a full disk may have rolled back already
+    // with a full disk, SQLite may have rolled back already
     if (db.isTransaction) db.exec('ROLLBACK');
     throw error;
   }
@@ -169,13 +169,13 @@ function report(change: ReportTuple): OutcomeTuple {
   if (changes === 0) return conflict(id);
   if (closed !== null && repo !== null) {
     closeDrifts(id, closed, receivedAt);
-    countDurations(repo, closed, receivedAt);
+    observeDurations(repo, closed, receivedAt);
   }
   if (lapseFrom !== null) insertLapse.run(id, lapseFrom, receivedAt);
   return [id, times];
 }
 
-/** Fills in the counts that are missing, and returns them. */
+/** Sets `times` of newly opened drifts, and returns these counts. */
 function countOpened(id: number, files: FileTuple[]): number[] {
   const counts: number[] = [];
   for (const file of files) {
@@ -198,11 +198,11 @@ function closeDrifts(id: number, closed: readonly FileTuple[], at: number): void
   for (const [name, since, times] of closed) insertDrift.run(id, name, times, since, at);
 }
 
-function countDurations(repo: string, closed: readonly FileTuple[], at: number): void {
+function observeDurations(repo: string, closed: readonly FileTuple[], at: number): void {
   const row = selectHistogram.get(repo) as unknown as [string, number] | undefined;
-  const entry = row === undefined ? createHistogram() : { counts: JSON.parse(row[0]) as number[], sumMs: row[1] };
-  for (const [, since] of closed) observe(entry, at - since);
-  writeHistogram.run(repo, JSON.stringify(entry.counts), entry.sumMs);
+  const histogram = row === undefined ? createHistogram() : { counts: JSON.parse(row[0]) as number[], sumMs: row[1] };
+  for (const [, since] of closed) observe(histogram, at - since);
+  writeHistogram.run(repo, JSON.stringify(histogram.counts), histogram.sumMs);
 }
 
 function conflict(id: number): OutcomeTuple {

@@ -247,6 +247,8 @@ describe('events', () => {
   let server: Server;
   let refusals: unknown[];
   let sockets: Socket[];
+  /** They come from two clients in turn. */
+  let requests: number;
 
   beforeEach(async () => {
     mock.timers.enable({ apis: ['setInterval'] });
@@ -255,9 +257,13 @@ describe('events', () => {
     events = createEventStream(() => now);
     refusals = [];
     sockets = [];
+    requests = 0;
     server = createServer((request, response) => {
       try {
-        events.subscribe(response, String(request.headers['last-event-id'] ?? ''), expiresAt);
+        const lastEventId = String(request.headers['last-event-id'] ?? '');
+        const client = String(request.headers['x-client'] ?? requests % 2);
+        requests += 1;
+        events.subscribe(response, { client, lastEventId, until: expiresAt });
       } catch (error) {
         refusals.push(error);
         response.writeHead(503).end();

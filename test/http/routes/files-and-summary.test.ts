@@ -4,7 +4,7 @@ import { NOW, type Service, reportOf, startService } from '../../fixtures.ts';
 
 const MINUTE = 60_000;
 
-describe('the present', () => {
+describe('/files.json and /summary.json', () => {
   let service: Service;
   beforeEach(async () => {
     service = await startService();

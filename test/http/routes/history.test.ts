@@ -6,7 +6,7 @@ const MINUTE = 60_000;
 const HOUR = 60 * MINUTE;
 const DAY = 24 * HOUR;
 
-describe('the past', () => {
+describe('/history.json and /drifts.json', () => {
   let service: Service;
 
   /** Reports these files, as found right now. */
@@ -253,7 +253,7 @@ describe('the past', () => {
         expect(await history(`?to=${NOW + DAY}`)).to.deep.equal(['0 a OUT_OF_SYNC 1', '3 a OUT_OF_SYNC 1']);
       });
 
-      it('has STALE from the instant on in which the report is too old, until the next one', async () => {
+      it('has STALE from the millisecond on in which the report is too old, until the next one', async () => {
         await report(['f'], { stale_after_seconds: 60 });
         service.clock.advance(3 * MINUTE);
         expect(await history()).to.deep.equal(['0 a OUT_OF_SYNC 1', '1 a STALE 1', '3 a STALE 1']);
@@ -418,7 +418,7 @@ describe('the past', () => {
     });
 
     describe('does not change', () => {
-      async function past(): Promise<string> {
+      async function readHistory(): Promise<string> {
         const range = `from=${NOW - HOUR}&to=${NOW + 2 * MINUTE}`;
         const history = await (await service.request(`/history.json?${range}`)).text();
         const rows = await get(`/drifts.json?${range}`);
@@ -434,38 +434,38 @@ describe('the past', () => {
       });
 
       it('with a report that comes late: what was not known then is not known in hindsight', async () => {
-        const before = await past();
+        const before = await readHistory();
         await report([], { last_check: toIso(NOW + 1.5 * MINUTE) });
-        expect(await past()).to.deep.equal(before);
+        expect(await readHistory()).to.deep.equal(before);
       });
 
       it('with a report that is superseded', async () => {
-        const before = await past();
+        const before = await readHistory();
         const all = (): Promise<unknown> => get('/history.json');
         const whole = await all();
         await report(['x'], { last_check: toIso(NOW + 1) });
-        expect(await past()).to.deep.equal(before);
+        expect(await readHistory()).to.deep.equal(before);
         expect(await all()).to.deep.equal(whole);
       });
 
       it('with another STALE_AFTER of a later report', async () => {
-        const before = await past();
+        const before = await readHistory();
         await report(['g'], { stale_after_seconds: 1 });
         service.clock.advance(MINUTE);
-        expect(await past()).to.deep.equal(before);
+        expect(await readHistory()).to.deep.equal(before);
       });
 
-      it('when the source is removed, until its past is pruned', async () => {
-        const before = await past();
+      it('when the source is removed, until its history is pruned', async () => {
+        const before = await readHistory();
         await remove();
         service.clock.advance(DAY);
-        expect((await past()).split(']')[0]).to.equal(before.split(']')[0]);
+        expect((await readHistory()).split(']')[0]).to.equal(before.split(']')[0]);
         await service.store.prune(service.clock.now(), 1000);
-        expect(await past()).to.equal('[]\n[]');
+        expect(await readHistory()).to.equal('[]\n[]');
       });
     });
 
-    it('that is no longer remembered does not look like good news', async () => {
+    it('that was deleted does not look as if all had been in sync', async () => {
       const names = [['f'], []];
       for (const each of names) {
         await report(each, { stale_after_seconds: 31_536_000 });

@@ -12,7 +12,8 @@ describe('metrics', () => {
       version: '1.2.3',
       store: 'sqlite 3',
       connections: () => 7,
-      limits: { connections: 2000 },
+      limits: LIMITS,
+      maxConnections: 2000,
     });
   });
 
@@ -113,7 +114,7 @@ describe('metrics', () => {
     );
   });
 
-  it('render the spread of very many repos', async () => {
+  it('render the file spread of very many repos', async () => {
     const sources = Array.from({ length: 3000 }, (_, i) =>
       storedSource(i + 1, { repo: `repo-${Math.floor(i / 2)}`, server: `s${i}`, files: ['etc/some/file'] }),
     );
@@ -239,7 +240,7 @@ describe('metrics', () => {
 
   async function render(sourceIndex: SourceIndex, now = NOW): Promise<string> {
     const { list, fileSpread, rendered, usage } = sourceIndex;
-    const shown = { list, fileSpread, rendered, usage, limits: LIMITS, reconcileHistograms: new Map() };
+    const shown = { list, fileSpread, rendered, usage, reconcileHistograms: new Map() };
     const portions = renderFleetMetrics(shown, now);
     return (await metrics.render()) + [...portions].join('');
   }

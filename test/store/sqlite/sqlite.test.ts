@@ -1,6 +1,8 @@
 import {
+  chmodSync,
   copyFileSync,
   existsSync,
+  mkdirSync,
   readFileSync,
   readdirSync,
   renameSync,
@@ -16,7 +18,7 @@ import { parseReport } from '../../../src/core/report.ts';
 import { APPLICATION_ID } from '../../../src/store/sqlite/migrations.ts';
 import { openSqlite } from '../../../src/store/sqlite/sqlite.ts';
 import { type Change, type Store, StoreError } from '../../../src/store/store.ts';
-import { NOW, makeFolder, reportOf, loadAll } from '../../fixtures.ts';
+import { NOW, makeFolder, reportOf, driftsOf, loadAll } from '../../fixtures.ts';
 
 describe('sqlite', () => {
   let folder: ReturnType<typeof makeFolder>;
@@ -32,6 +34,45 @@ describe('sqlite', () => {
     const store = await openSqlite(path);
     await store.close();
     expect(readdirSync(path)).to.include('gitops-status.db');
+  });
+
+  it('keeps its files and the folder that it makes from other users', async () => {
+    const path = join(folder.path, 'data');
+    const store = await openSqlite(path);
+    await store.commit([firstReport('s')]);
+    // the thread that reads has files of its own
+    await store.detail('web', 's', 1);
+    const modes = modesIn(path);
+    await store.close();
+    expect(modes).to.deep.equal({
+      '.': '700',
+      'gitops-status.db': '600',
+      'gitops-status.db-shm': '600',
+      'gitops-status.db-wal': '600',
+      'lock.db': '600',
+      'lock.db-journal': '600',
+      'owner.json': '600',
+    });
+  });
+
+  it('takes from other users what an earlier version has left to them, but leaves a folder that is there as it is', async () => {
+    const running = join(folder.path, 'running');
+    const killed = join(folder.path, 'killed');
+    mkdirSync(killed);
+    const store = await openSqlite(running);
+    await store.commit([firstReport('s')]);
+    for (const name of readdirSync(running)) {
+      copyFileSync(join(running, name), join(killed, name));
+      chmodSync(join(killed, name), 0o644);
+    }
+    await store.close();
+    chmodSync(killed, 0o750);
+    const again = await openSqlite(killed);
+    await again.commit([firstReport('t')]);
+    const { '.': own, ...files } = modesIn(killed);
+    await again.close();
+    expect(own).to.equal('750');
+    expect(new Set(Object.values(files))).to.deep.equal(new Set(['600']));
   });
 
   it('has its write-ahead log in the database when it is closed', async () => {
@@ -84,7 +125,7 @@ describe('sqlite', () => {
     const store = await openSqlite(folder.path);
     const answers = await Promise.all([
       store.commit(Array.from({ length: 500 }, (_, i) => firstReport(`s${i}`))),
-      store.drifts({ from: 0, to: NOW }),
+      driftsOf(store, { from: 0, to: NOW }),
       store.lapses({ from: 0, to: NOW }),
       store.detail('rsyslog', 's0', 10),
     ]);
@@ -227,4 +268,10 @@ function execute(path: string, sql: string): void {
   const db = new DatabaseSync(path);
   db.exec(sql);
   db.close();
+}
+
+/** The modes of a folder (as `.`) and of what is in it. */
+function modesIn(path: string): Record<string, string> {
+  const names = ['.', ...readdirSync(path)].toSorted();
+  return Object.fromEntries(names.map((name) => [name, (statSync(join(path, name)).mode & 0o777).toString(8)]));
 }

@@ -1,0 +1,149 @@
+import { isUtf8 } from 'node:buffer';
+import type { IncomingMessage } from 'node:http';
+import { Readable } from 'node:stream';
+import { createBrotliDecompress, createUnzip } from 'node:zlib';
+import type { Context, Middleware, Next } from 'koa';
+import bodyParser from 'koa-bodyparser';
+import { Refusal } from '../core/refusal.ts';
+import type { BodyAccount, BodyEntry } from './body-account.ts';
+
+const DECOMPRESSORS: Readonly<Record<string, typeof createUnzip | typeof createBrotliDecompress>> = {
+  gzip: createUnzip,
+  'x-gzip': createUnzip,
+  deflate: createUnzip,
+  br: createBrotliDecompress,
+};
+
+/**
+ * Reads the body within the bounds of the account and of `maxBodyBytes`, checks that it is UTF-8, lets koa-bodyparser make JSON of it,
+ * and counts its bytes until the request is answered. Sets `ctx.request.body`, and `ctx.request.length` stays what was announced.
+ * @throws {Refusal} `too_large`, `overloaded`, `unsupported_media_type` for its encoding, `malformed`
+ */
+export function createBodyMiddleware(account: BodyAccount, maxBodyBytes: number): Middleware {
+  // what it gets is bounded already
+  const parse = bodyParser({ enableTypes: ['json'], jsonLimit: `${Number.MAX_SAFE_INTEGER}b`, strict: false });
+  return async function readBody(ctx: Context, next: Next): Promise<void> {
+    const encoding = encodingOf(ctx);
+    const announced = announcedBytes(ctx.req);
+    if (announced !== undefined && announced > maxBodyBytes) throw tooLarge(maxBodyBytes);
+    const entry = account.open(encoding === 'identity' ? announced : undefined);
+    try {
+      const bytes = await readAll(ctx.req, encoding, entry, maxBodyBytes);
+      ctx.state.bodyBytes = bytes.length;
+      await parseAs(ctx, toText(bytes), parse);
+      await next();
+    } finally {
+      entry.close();
+    }
+  };
+}
+
+/** Lower case, as RFC 9110 has it. */
+function encodingOf(ctx: Context): string {
+  const encoding = ctx.get('Content-Encoding').trim().toLowerCase() || 'identity';
+  if (encoding === 'identity' || DECOMPRESSORS[encoding] !== undefined) return encoding;
+  throw new Refusal(
+    'unsupported_media_type',
+    'Content-Encoding must be gzip, deflate, br or identity: that of this body is not known here',
+  );
+}
+
+function announcedBytes({ headers }: IncomingMessage): number | undefined {
+  const header = headers['content-length'];
+  return header === undefined ? undefined : Number(header);
+}
+
+/** Resolves with the whole body, decompressed. Whatever ends it early also ends the reading: nothing more is kept. */
+function readAll(request: IncomingMessage, encoding: string, entry: BodyEntry, maxBytes: number): Promise<Buffer> {
+  const { promise, resolve, reject } = Promise.withResolvers<Buffer>();
+  const decompressor = DECOMPRESSORS[encoding]?.({});
+  const source = decompressor ?? request;
+  const chunks: Buffer[] = [];
+  let size = 0;
+
+  entry.onEvicted = fail;
+  source.on('data', take).on('end', end).on('error', fail);
+  if (decompressor !== undefined) request.pipe(decompressor);
+  request.on('error', fail).on('close', leave);
+  if (request.destroyed) leave();
+  return promise.finally(stop);
+
+  function take(chunk: Buffer): void {
+    try {
+      size += chunk.length;
+      if (size > maxBytes) throw tooLarge(maxBytes);
+      entry.add(chunk.length);
+      chunks.push(chunk);
+    } catch (error) {
+      fail(error as Error);
+    }
+  }
+
+  function end(): void {
+    entry.complete();
+    resolve(chunks.length === 1 ? (chunks[0] as Buffer) : Buffer.concat(chunks, size));
+  }
+
+  function leave(): void {
+    if (!request.complete) fail(malformed('it broke off'));
+  }
+
+  function fail(error: Error): void {
+    reject(error instanceof Refusal ? error : malformed(error.message));
+    stop();
+  }
+
+  function stop(): void {
+    source.off('data', take).off('end', end);
+    request.off('close', leave);
+    if (decompressor === undefined) return;
+    request.unpipe(decompressor);
+    decompressor.destroy();
+  }
+}
+
+/**
+ * The text of a body, without a byte order mark.
+ * @throws {Refusal} `malformed` where it is not UTF-8: replaced characters would make two names one
+ */
+function toText(bytes: Buffer): Buffer {
+  if (bytes.length === 0) throw malformed('it is empty');
+  if (looksLikeUtf16(bytes)) {
+    throw malformed('it looks like UTF-16, which PowerShell writes unless it is told otherwise. Send UTF-8');
+  }
+  if (!isUtf8(bytes)) throw malformed('it is not valid UTF-8');
+  return bytes[0] === 0xef && bytes[1] === 0xbb && bytes[2] === 0xbf ? bytes.subarray(3) : bytes;
+}
+
+/** JSON begins with an ASCII character, which has a zero beside it in UTF-16; or there is a byte order mark. */
+function looksLikeUtf16(bytes: Buffer): boolean {
+  const [first, second] = bytes;
+  return first === 0 || second === 0 || (first === 0xff && second === 0xfe) || (first === 0xfe && second === 0xff);
+}
+
+/** koa-bodyparser reads from `ctx.req`: for it, that is what has been read already. */
+async function parseAs(ctx: Context, bytes: Buffer, parse: Middleware): Promise<void> {
+  const { req } = ctx;
+  const replay = new Readable({
+    read() {
+      this.push(bytes);
+      this.push(null);
+    },
+  });
+  try {
+    ctx.req = Object.assign(replay, { headers: {} }) as unknown as IncomingMessage;
+    await parse(ctx, async () => {});
+  } finally {
+    ctx.req = req;
+    // the text is as large as the body, and of no use any more
+    ctx.request.rawBody = undefined as unknown as string;
+  }
+}
+
+function tooLarge(maxBytes: number): Refusal {
+  return new Refusal('too_large', `The body is larger than MAX_BODY_BYTES allows: ${maxBytes} bytes`);
+}
+
+function malformed(what: string): Refusal {
+  return new Refusal('malformed', `The body is not JSON: ${what}`);
+}

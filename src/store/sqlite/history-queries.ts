@@ -1,0 +1,137 @@
+/** The SQL that reads history: closed drifts, and the lifetimes of sources. Long results are read in slices. */
+import { DatabaseSync, type StatementSync } from 'node:sqlite';
+import type { Interval, Life } from '../../core/history.ts';
+import { Refusal } from '../../core/refusal.ts';
+import type { Selection } from '../store.ts';
+import { type FileTuple, SOURCE_COLUMNS, type SourceRow } from './rows.ts';
+
+export type DriftRow = [repo: string, server: string, name: string, times: number, openedAt: number, closedAt: number];
+export type LapseRow = [repo: string, server: string, from: number, to: number];
+export type LifeRow = [
+  id: number,
+  repo: string,
+  server: string,
+  firstSeen: number,
+  removedAt: number | null,
+  receivedAt: number,
+  staleAt: number,
+  files: string,
+];
+
+/** One database connection. Everything read between `begin` and `end` belongs to one transaction. */
+export type HistoryQueries = {
+  begin(): void;
+  end(): void;
+  detail(repo: string, server: string): [...SourceRow, diffs: string | null] | undefined;
+  /** The drifts of one lifetime that were closed last, newest first. */
+  lastClosed(id: number, limit: number): DriftRow[];
+  lapses(from: number, to: number): LapseRow[];
+  driftsOfAll(from: number, to: number): Iterable<DriftRow>;
+  driftsOf(life: LifeRow, from: number, to: number): Iterable<DriftRow>;
+  /** The lifetimes of the selected sources that overlap the range. */
+  lives(from: number, to: number, selection: Selection): Iterable<LifeRow>;
+  /** What is known about a lifetime within the range. Yields wherever it can be interrupted. */
+  readLife(life: LifeRow, from: number, to: number): Generator<void, Life>;
+  close(): void;
+};
+
+const DRIFT_COLUMNS = 'repo, server, name, times, opened_at, closed_at';
+const LIFE_COLUMNS = 'id, repo, server, first_seen, removed_at, received_at, stale_at, files';
+/** Rows read before a query can be interrupted. */
+export const ROWS_AT_ONCE = 200;
+/** Drifts of one source that a query reads. Beyond it the query is refused: its memory would have no bound. */
+const MAX_INTERVALS = 500_000;
+
+export function openHistoryQueries(file: string): HistoryQueries {
+  const db = new DatabaseSync(file, { readOnly: true });
+  db.exec('PRAGMA busy_timeout = 5000; PRAGMA temp_store = MEMORY');
+  const statements = new Map<string, StatementSync>();
+
+  function prepare(sql: string): StatementSync {
+    const known = statements.get(sql);
+    if (known !== undefined) return known;
+    const statement = db.prepare(sql);
+    statement.setReturnArrays(true);
+    statements.set(sql, statement);
+    return statement;
+  }
+
+  function driftsOfLife(id: number, from: number, to: number) {
+    const sql = `SELECT name, times, opened_at, closed_at FROM drifts
+      WHERE source_id = ? AND closed_at > ? AND opened_at < ?`;
+    return prepare(sql).iterate(id, from, to) as unknown as Iterable<[string, number, number, number]>;
+  }
+
+  return {
+    begin: () => db.exec('BEGIN'),
+    end: () => db.exec('COMMIT'),
+    close: () => db.close(),
+
+    detail(repo, server) {
+      const sql = `SELECT ${SOURCE_COLUMNS}, diffs FROM sources WHERE repo = ? AND server = ? AND removed_at IS NULL`;
+      return prepare(sql).get(repo, server) as unknown as [...SourceRow, string | null] | undefined;
+    },
+
+    lastClosed(id, limit) {
+      const sql = `SELECT ${DRIFT_COLUMNS} FROM drifts JOIN sources ON id = source_id
+        WHERE source_id = ? ORDER BY closed_at DESC, name LIMIT ?`;
+      return prepare(sql).all(id, limit) as unknown as DriftRow[];
+    },
+
+    lapses(from, to) {
+      const sql = `SELECT repo, server, began_at, ended_at FROM lapses JOIN sources ON id = source_id
+        WHERE ended_at > ? AND began_at < ? ORDER BY began_at, repo, server`;
+      return prepare(sql).all(from, to) as unknown as LapseRow[];
+    },
+
+    driftsOfAll(from, to) {
+      const sql = `SELECT ${DRIFT_COLUMNS} FROM drifts CROSS JOIN sources ON id = source_id
+        WHERE closed_at > ? AND opened_at < ?`;
+      return prepare(sql).iterate(from, to) as unknown as Iterable<DriftRow>;
+    },
+
+    *driftsOf([id, repo, server], from, to) {
+      for (const [name, times, openedAt, closedAt] of driftsOfLife(id, from, to)) {
+        yield [repo, server, name, times, openedAt, closedAt];
+      }
+    },
+
+    *lives(from, to, { repos, servers, ids }) {
+      const chosen = [
+        ['repo', repos],
+        ['server', servers],
+        ['id', ids],
+      ].filter(([, values]) => values !== undefined);
+      const conditions = chosen
+        .map(([column]) => ` AND ${column as string} IN (SELECT value FROM json_each(?))`)
+        .join('');
+      const values = chosen.map(([, list]) => JSON.stringify(list));
+      const living = `SELECT ${LIFE_COLUMNS} FROM sources WHERE removed_at IS NULL AND first_seen < ?${conditions}`;
+      const removed = `SELECT ${LIFE_COLUMNS} FROM sources WHERE removed_at > ? AND first_seen < ?${conditions}`;
+      yield* prepare(removed).iterate(from, to, ...values) as unknown as Iterable<LifeRow>;
+      yield* prepare(living).iterate(to, ...values) as unknown as Iterable<LifeRow>;
+    },
+
+    *readLife([id, repo, server, firstSeen, removedAt, receivedAt, staleAt, files], from, to) {
+      const drifts: Interval[] =
+        files === '[]' ? [] : (JSON.parse(files) as FileTuple[]).map(([, since]) => [since, null]);
+      for (const [, , openedAt, closedAt] of driftsOfLife(id, from, to)) {
+        drifts.push([openedAt, closedAt]);
+        if (drifts.length % ROWS_AT_ONCE === 0) yield;
+        if (drifts.length > MAX_INTERVALS) throw tooMany(repo, server);
+      }
+      const sql = 'SELECT began_at, ended_at FROM lapses WHERE source_id = ? AND ended_at > ? AND began_at < ?';
+      const lapses = prepare(sql).all(id, from, to) as unknown as [number, number][];
+      // a removal has closed and stored the last lapse; that of a living source follows from its stale_at
+      const currentLapse: Interval[] = removedAt === null ? [[Math.max(staleAt, receivedAt), null]] : [];
+      return { repo, server, lived: [firstSeen, removedAt], drifts, lapses: [...lapses, ...currentLapse] };
+    },
+  };
+}
+
+function tooMany(repo: string, server: string): Refusal {
+  return new Refusal(
+    'query_timeout',
+    `More than ${MAX_INTERVALS} drifts of server ${server} of repo ${repo} lie in this range: ask for a shorter one`,
+  );
+}
