@@ -31,8 +31,10 @@ const NOTHING = Buffer.alloc(0);
 /** The log: JSON lines on standard output. */
 export function openLog(level: string): { log: Logger; output: Output } {
   const output = createOutput(openTarget());
-  const serializers = { err: serializeError };
-  const log = pino({ level, base: null, timestamp: pino.stdTimeFunctions.isoTime, serializers }, output);
+  const log = pino(
+    { level, base: null, timestamp: pino.stdTimeFunctions.isoTime, serializers: { err: serializeError } },
+    output,
+  );
   // Node would print them on standard error, and wait until they are taken
   process.removeAllListeners('warning').on('warning', (warning) => log.warn({ err: warning }, 'a warning of Node'));
   return { log, output };

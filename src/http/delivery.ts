@@ -1,7 +1,7 @@
-import type { ServerResponse } from 'node:http';
 import { Readable } from 'node:stream';
 import type { Context, Middleware, Next } from 'koa';
 import { type PendingAnswer, createPipelining } from './pipelining.ts';
+import { type WriteSlices, createSlices } from './slices.ts';
 import { createStallWatch } from './stalls.ts';
 import type { Held, Unread } from './unread.ts';
 
@@ -11,16 +11,14 @@ export type DeliveryOptions = {
   readonly stallMs: number;
 };
 
-/**
- * A reader is given so much at a time, and the next when it has taken that: one that does not read costs no more, though the body is
- * larger. (Over TLS each reader has a copy of its own of what was written.) Smaller bodies are sent in one go.
- */
-const SLICE_BYTES = 32_768;
+/** Is sent in one go and not counted. */
+const SMALL_BYTES = 32_768;
 
 /** Stands around everything else: it sends what the routes, or refusals, have made. Answers to reads are made when it is their turn. */
 export function createDelivery({ unread, stallMs }: DeliveryOptions): Middleware {
   const pipelining = createPipelining();
   const watchStalls = createStallWatch(stallMs);
+  const writeSlices = createSlices();
   return async function deliver(ctx: Context, next: Next): Promise<void> {
     const answer = pipelining.enter(ctx.req, ctx.res);
     if (answer === undefined) {
@@ -30,12 +28,14 @@ export function createDelivery({ unread, stallMs }: DeliveryOptions): Middleware
     watchStalls(ctx.req.socket);
     if (ctx.method === 'GET' || ctx.method === 'HEAD') await answer.turn();
     await next();
-    if (ctx.respond !== false && ctx.status !== 304 && ctx.method !== 'HEAD') sendBody(ctx, answer, unread);
+    if (ctx.respond !== false && ctx.status !== 304 && ctx.method !== 'HEAD') {
+      sendBody(ctx, answer, unread, writeSlices);
+    }
   };
 }
 
 /** Sends what is large, or streamed; small bodies are left to Koa. */
-function sendBody(ctx: Context, answer: PendingAnswer, unread: Unread): void {
+function sendBody(ctx: Context, answer: PendingAnswer, unread: Unread, writeSlices: WriteSlices): void {
   const body = toLarge(ctx.body);
   if (body === undefined) return;
   ctx.respond = false;
@@ -50,10 +50,7 @@ function sendBody(ctx: Context, answer: PendingAnswer, unread: Unread): void {
 
   async function give(portion: Buffer): Promise<void> {
     held = unread.hold(portion, cut);
-    for (let start = 0; start < portion.length; start += SLICE_BYTES) {
-      await taken(res, portion.subarray(start, start + SLICE_BYTES));
-      held.progress();
-    }
+    await writeSlices(res, portion, held.progress);
     held.release();
   }
 
@@ -76,16 +73,6 @@ function sendBody(ctx: Context, answer: PendingAnswer, unread: Unread): void {
 
 function toLarge(body: unknown): Buffer | Readable | undefined {
   if (body instanceof Readable) return body;
-  if (typeof body === 'string') return Buffer.byteLength(body) > SLICE_BYTES ? Buffer.from(body) : undefined;
-  return Buffer.isBuffer(body) && body.length > SLICE_BYTES ? body : undefined;
-}
-
-/** Resolves when the operating system has taken the slice for the reader. */
-function taken(response: ServerResponse, slice: Buffer): Promise<void> {
-  return new Promise((resolve, reject) => {
-    response.write(slice, (error) => {
-      if (error) reject(error);
-      else resolve();
-    });
-  });
+  if (typeof body === 'string') return Buffer.byteLength(body) > SMALL_BYTES ? Buffer.from(body) : undefined;
+  return Buffer.isBuffer(body) && body.length > SMALL_BYTES ? body : undefined;
 }

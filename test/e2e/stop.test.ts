@@ -109,6 +109,23 @@ describe('stopping the process', function () {
   });
 });
 
+describe('stopping the process while its program is being loaded', () => {
+  for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) {
+    it(`ends it with 0 on ${signal}`, async () => {
+      const args = [
+        '--import',
+        './src/early-signals.ts',
+        '--eval',
+        "setInterval(() => {}, 1000); console.log('loading')",
+      ];
+      const child = spawn(process.execPath, args);
+      await once(child.stdout, 'data');
+      child.kill(signal);
+      expect(await once(child, 'exit')).to.deep.equal([0, null]);
+    });
+  }
+});
+
 describe('stopping npm start', function () {
   this.timeout(120_000);
 

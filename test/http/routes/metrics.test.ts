@@ -140,6 +140,7 @@ describe('metrics', () => {
       'gitops_store_commit_reports',
       'gitops_store_errors_total',
       'http_request_duration_seconds',
+      'gitops_log_lines_dropped_total',
       'gitops_build_info',
       'process_resident_memory_bytes',
     ]);
@@ -179,15 +180,17 @@ describe('metrics', () => {
         'store_unavailable',
       ].map((reason) => `gitops_reports_rejected_total{reason="${reason}"}`),
       'gitops_store_errors_total{operation="commit"}',
+      'gitops_log_lines_dropped_total',
     ]) {
       expect(samples.get(series), series).to.equal('0');
     }
   });
 
-  it('observe commits, requests and failures of the store', async () => {
+  it('observe commits, requests, failures of the store and lines that the log lost', async () => {
     metrics.commitDone(250, 16);
     metrics.requestDone('GET', '/status.json', 200, 2000);
     metrics.storeFailed('commit');
+    metrics.logLinesDropped(3);
     const samples = await scrape([]);
     expect(samples.get('gitops_store_commit_duration_seconds_sum')).to.equal('0.25');
     expect(samples.get('gitops_store_commit_reports_sum')).to.equal('16');
@@ -195,6 +198,7 @@ describe('metrics', () => {
       '2',
     );
     expect(samples.get('gitops_store_errors_total{operation="commit"}')).to.equal('1');
+    expect(samples.get('gitops_log_lines_dropped_total')).to.equal('3');
   });
 
   it('tell whether the tokens file could be used when it was last read', async () => {
