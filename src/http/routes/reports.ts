@@ -1,3 +1,4 @@
+import type { IncomingMessage } from 'node:http';
 import type { Context, Middleware, Next } from 'koa';
 import { type SourceName, authorizeSource } from '../../access/authorize.ts';
 import { Refusal } from '../../core/refusal.ts';
@@ -26,9 +27,11 @@ export type ReportRoutesOptions = {
   /** Milliseconds since the epoch. */
   readonly now: () => number;
   readonly maxBodyBytes: number;
+  readonly isBroken: (request: IncomingMessage) => boolean;
 };
 
-export function createReportRoutes({ fleet, metrics, events, now, maxBodyBytes }: ReportRoutesOptions): ReportRoutes {
+export function createReportRoutes(options: ReportRoutesOptions): ReportRoutes {
+  const { fleet, metrics, events, now, maxBodyBytes, isBroken } = options;
   return {
     async attributeRefusal(ctx: Context, next: Next) {
       try {
@@ -39,7 +42,7 @@ export function createReportRoutes({ fleet, metrics, events, now, maxBodyBytes }
           sourceOf(ctx.request.body ?? (error as { body?: unknown }).body) ??
           tokenOf(ctx)?.onlySource;
         const source = named && fleet.find(named.repo, named.server);
-        if (source !== undefined) source.lastRejectedAt = now();
+        if (source !== undefined && !isBroken(ctx.req)) source.lastRejectedAt = now();
         ctx.state.source ??= named;
         throw error;
       }
