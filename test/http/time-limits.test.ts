@@ -42,7 +42,7 @@ describe('limits of time', () => {
     expect(headers.get('connection')).to.equal('close');
     expect(problem).to.include({ reason: 'request_timeout', status: 408 });
     expect(await counted('timeout')).to.equal(1);
-    const lines = service.log.filter(({ level }) => Number(level) >= 40);
+    const lines = service.log.filter(({ msg }) => msg === 'protocol error');
     expect(lines).to.have.lengthOf(1);
     expect(lines[0]).to.include({ code: 'timeout', client_address: '127.0.0.1' });
   }
