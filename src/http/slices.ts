@@ -64,8 +64,10 @@ function createPacer(): (bytes: number) => Promise<void> | undefined {
     for (const goOn of next) goOn();
   }
 
+  const hasRoom = (): boolean => written < MAX_BYTES_PER_TURN;
+
   return async (bytes) => {
-    while (written >= MAX_BYTES_PER_TURN) await new Promise<void>((resolve) => waiting.push(resolve));
+    while (!hasRoom()) await new Promise<void>((resolve) => waiting.push(resolve));
     if (written === 0) setImmediate(beginTurn);
     written += bytes;
   };
