@@ -36,7 +36,10 @@ const rangeParameters = [
   },
 ];
 const cutHeader = {
-  'X-Truncated': { description: 'true where older rows were cut off.', schema: { type: 'string', enum: ['true'] } },
+  'X-Truncated': {
+    description: 'true where rows were left out: older ones, or those of sources that are not whole in memory.',
+    schema: { type: 'string', enum: ['true'] },
+  },
 };
 const pathParameters = ['repo', 'server'].map((name) => ({
   name,
@@ -175,7 +178,7 @@ const paths = {
         413: problem('Larger than MAX_BODY_BYTES.'),
         415: problem('Not application/json.'),
         422: problem('JSON, but rules are broken: each is in errors.'),
-        429: problem('A new source beyond MAX_SOURCES; known ones go on.'),
+        429: problem('It would add something beyond a limit, of the service or of its token; everything else goes on.'),
         503: unavailable,
       },
     }),
@@ -239,7 +242,7 @@ const paths = {
       summary: 'All files that differ now, one flat object each',
       parameters: filters,
       responses: {
-        200: json('Sorted by repo, server, name.', list('File'), [exampleFile]),
+        200: { ...json('Sorted by repo, server, name.', list('File'), [exampleFile]), headers: cutHeader },
         304: { description: 'As the If-None-Match says.' },
       },
     }),
@@ -326,7 +329,8 @@ export function renderOpenApi(version: string, publicUrl: string | undefined): s
       title: 'gitops-status-server',
       version,
       license: { name: 'Apache-2.0', identifier: 'Apache-2.0' },
-      description: 'Whether what CI configured on servers still equals Git.',
+      description:
+        'Whether what CI configured on servers still equals Git. Beside the answers that are named, any request may be refused because of its form (400, 404, 405, 408, 431) or because the service has too much to do (503 with Retry-After, reason `overloaded`); a query of the past that takes too long is 503 `query_timeout`.',
     },
     servers: [{ url: publicUrl ?? '/' }],
     paths,

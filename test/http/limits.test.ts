@@ -175,6 +175,15 @@ describe('limits of the service', () => {
       expect(detail.files_truncated).to.equal(false);
     });
 
+    it('are told by lists of files, which do not name all of them', async () => {
+      for (const path of ['/files.json', '/drifts.json']) {
+        expect((await service.request(path)).headers.get('X-Truncated'), path).to.equal('true');
+        const whole = await service.request(`${path}?server=a`);
+        expect(whole.headers.get('X-Truncated'), path).to.equal(null);
+        expect(await whole.json()).to.have.length(900);
+      }
+    });
+
     it('are told by /readyz', async () => {
       const { status, warnings } = (await (await service.request('/readyz')).json()) as {
         status: string;

@@ -82,9 +82,14 @@ export function createSourceRoutes({ fleet, etagAt, now, places, unread }: Sourc
     giveBack();
   }
 
+  const sendFiles = createList((sources) => fileRows(sources, fleet.fileSpread));
+
   return {
     getSources: createList((sources, at) => sourceRows(sources, fleet.rendered, at)),
-    getFiles: createList((sources) => fileRows(sources, fleet.fileSpread)),
+    async getFiles(ctx) {
+      if (fleet.partial > 0 && select(parseFilter(ctx.query), now()).some(isPartial)) ctx.set('X-Truncated', 'true');
+      await sendFiles(ctx);
+    },
     async getSummary(ctx) {
       const filter = parseFilter(ctx.query);
       if (!beginRead(ctx, 'json', etagNow())) return;
@@ -98,6 +103,11 @@ export function createSourceRoutes({ fleet, etagAt, now, places, unread }: Sourc
       giveBack();
     },
   };
+}
+
+/** Whether it has files that differ and are not in memory. */
+function isPartial({ snapshot }: Source): boolean {
+  return snapshot.hidden !== null;
 }
 
 function* sourceRows(sources: readonly Source[], rendered: RenderedTexts, now: number): Generator<string> {
