@@ -16,6 +16,7 @@ import { listen } from './http/listen.ts';
 import { type Metrics, createMetrics } from './http/metrics.ts';
 import { createProtocolErrors } from './http/protocol-errors.ts';
 import { openLog } from './log.ts';
+import { connectionsThatFit } from './open-files.ts';
 import { createObservers } from './observers.ts';
 import { type Shutdown, handleSignals } from './shutdown.ts';
 import { openSqlite } from './store/sqlite/sqlite.ts';
@@ -59,13 +60,14 @@ async function run(config: Config): Promise<void> {
   const tokens = config.tokensFile === undefined ? undefined : openTokens(config.tokensFile);
   const store = await openSqlite(config.dataDir);
   const limits = toLimits(config.maxSources, config.maxOpenDrifts);
-  const connections = createConnections(config.maxConnections);
+  const maxConnections = Math.min(config.maxConnections, connectionsThatFit());
+  const connections = createConnections(maxConnections);
   const metrics = createMetrics({
     version,
     store: store.name,
     connections: () => connections.size,
     limits,
-    maxConnections: config.maxConnections,
+    maxConnections,
   });
   output.onDrop(metrics.logLinesDropped);
   const fleet = await loadFleet(config, limits, store, log, metrics);
@@ -80,6 +82,9 @@ async function run(config: Config): Promise<void> {
   );
   const warning = overfullWarning(fleet);
   if (warning !== undefined) log.warn(warning);
+  if (maxConnections < config.maxConnections) {
+    log.warn(`${maxConnections} connections instead of MAX_CONNECTIONS: no more fit into the files that may be open`);
+  }
   if (tokens === undefined) log.warn('access control is off: whoever reaches the port can report, read and delete');
   else log.info(tokensLine(tokens.current()), 'access control is on');
   log.info({ port: server.port, version, node: process.version }, `listening on ${server.url}`);

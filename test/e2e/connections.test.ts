@@ -1,11 +1,11 @@
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
 import { expect } from 'chai';
 import { makeCertificate } from '../certificate.ts';
 import { makeFolder, reportBody, sha256, tokensText } from '../fixtures.ts';
 import { type Service, isMissing, startMain, until } from '../process.ts';
 import { type Wire, exchange, get, openWire, parseAnswer, post } from '../wire.ts';
-import { writeFileSync } from 'node:fs';
-import { join } from 'node:path';
 
 const SECRET = 'very-secret-token-of-ci';
 const AUTHORIZATION = `Authorization: Bearer ${SECRET}`;
@@ -27,8 +27,8 @@ describe('connections to the process', function () {
     folder.remove();
   });
 
-  async function start(env: Record<string, string> = {}): Promise<Service> {
-    service = await startMain({ DATA_DIR: folder.path, ...env });
+  async function start(env: Record<string, string> = {}, launcher: readonly string[] = []): Promise<Service> {
+    service = await startMain({ DATA_DIR: folder.path, ...env }, launcher);
     return service;
   }
 
@@ -74,6 +74,18 @@ describe('connections to the process', function () {
     expect((await report()).status).to.equal(201);
     const metrics = await (await fetch(`${url}/metrics`)).text();
     expect(metrics).to.contain('gitops_connections 10\n').and.contain('gitops_limit{limit="connections"} 10\n');
+  });
+
+  it('lock nobody out where fewer files may be open than MAX_CONNECTIONS says', async () => {
+    const launcher = ['bash', '-c', 'ulimit -n 100; exec "$@"', 'bash'];
+    const { port, url, output, post: report } = await start({}, launcher);
+    await open(port, 150, async (wire) => {
+      wire.send(get('/healthz'));
+      await wire.has(/"ok"/);
+    });
+    expect((await report()).status).to.equal(201);
+    expect(await (await fetch(`${url}/metrics`)).text()).to.contain('gitops_limit{limit="connections"} 36\n');
+    expect(output()).to.contain('36 connections instead of MAX_CONNECTIONS');
   });
 
   it('through as many proxies as TRUSTED_PROXIES says have the address that the last of them tells', async () => {
