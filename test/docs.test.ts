@@ -1,13 +1,8 @@
-/** What the documentation says is compared with what there is. */
-import { existsSync, readFileSync, readdirSync } from 'node:fs';
+/** What the documentation links to and names exists. Its tables: docs-tables.test.ts. */
+import { existsSync, readdirSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { expect } from 'chai';
-import { HELP } from '../src/config.ts';
-import { REFUSAL_REASONS } from '../src/core/refusal.ts';
-import { reportSchema } from '../src/core/report-schema.ts';
-import { renderOpenApi } from '../src/http/openapi.ts';
-import { PROBLEMS } from '../src/http/problem.ts';
-import { type Service, reportBody, startService } from './fixtures.ts';
+import { codesOf, read, rowsOf } from './markdown.ts';
 
 const DECISIONS = readdirSync('docs/decisions').map((name) => `docs/decisions/${name}`);
 const PAGES = [
@@ -19,10 +14,6 @@ const PAGES = [
   ...['k8s', 'grafana', 'reporter'].map((folder) => `${folder}/README.md`),
 ];
 
-function read(path: string): string {
-  return readFileSync(path, 'utf8');
-}
-
 /** As GitHub makes the anchor of a heading. */
 function anchorsOf(text: string): string[] {
   return [...text.matchAll(/^#+ (.*)$/gm)].map(([, heading = '']) =>
@@ -31,19 +22,6 @@ function anchorsOf(text: string): string[] {
       .replaceAll(/[^\w\- ]/g, '')
       .replaceAll(' ', '-'),
   );
-}
-
-/** The cells of each row of the table whose first heading is `heading`. */
-function rowsOf(path: string, heading: string): string[][] {
-  const [, table = ''] = new RegExp(`^\\| ${heading} \\|.*\\n\\|[-|]+\\n((?:\\|.*\\n)+)`, 'm').exec(read(path)) ?? [];
-  expect(table, `the table of ${heading} in ${path}`).to.not.equal('');
-  const rows = table.trimEnd().split('\n');
-  return rows.map((row) => row.split(/(?<!\\)\|/).slice(1, -1)).map((cells) => cells.map((cell) => cell.trim()));
-}
-
-/** What stands between backticks. */
-function codesOf(cell = ''): string[] {
-  return [...cell.matchAll(/`([^`]+)`/g)].map(([, code = '']) => code);
 }
 
 describe('the documentation', () => {
@@ -73,68 +51,17 @@ describe('the documentation', () => {
     for (const path of DECISIONS) expect(read('docs/architecture.md')).to.include(path.replace('docs/', ''));
   });
 
-  it('docs/configuration.md and --help name the same settings', () => {
-    const inDocs = rowsOf('docs/configuration.md', 'variable').flatMap(([names]) => codesOf(names));
-    const inHelp = [...HELP.matchAll(/^ {2}([A-Z][A-Z_]+)/gm)].map(([, name]) => name);
-    expect([...inDocs, 'DATABASE_URL']).to.have.members(inHelp);
-  });
-
-  it('docs/configuration.md and --help name the same defaults', () => {
-    const inHelp = new Map([...HELP.matchAll(/^ {2}([A-Z][A-Z_]+) +(\S+)/gm)].map(([, name, value]) => [name, value]));
-    for (const [names, defaults = ''] of rowsOf('docs/configuration.md', 'variable')) {
-      const values = defaults.replaceAll('`', '').replace('–', '-').replace('all interfaces', 'all').split(', ');
-      for (const [index, name] of codesOf(names).entries()) {
-        expect(values[index] ?? values[0], name).to.equal(inHelp.get(name));
-      }
-    }
-  });
-
-  it('docs/reports.md names the fields that a report may have, and those that it must have', () => {
-    const file = reportSchema.properties.files.items;
-    const schemas: readonly (readonly [prefix: string, properties: object, required: readonly string[]])[] = [
-      ['', reportSchema.properties, reportSchema.required],
-      ['files[].', file.properties, file.required],
-    ];
-    const inSchema = schemas.flatMap(([prefix, properties, required]) =>
-      Object.keys(properties).map((name) => `${prefix}${name} ${required.includes(name) ? 'yes' : 'no'}`),
-    );
-    const inDocs = rowsOf('docs/reports.md', 'field').flatMap(([names, required]) =>
-      codesOf(names).map((name) => `${name} ${required}`),
-    );
-    expect(inDocs).to.have.members(inSchema);
-  });
-
-  it('docs/reports.md names every reason to refuse a report, with its code', () => {
-    const inDocs = rowsOf('docs/reports.md', 'code').flatMap(([code, reasons]) =>
-      codesOf(reasons).map((reason) => `${reason} ${code}`),
-    );
-    const reasons = REFUSAL_REASONS.filter((reason) => PROBLEMS[reason].isForReports);
-    expect(inDocs).to.have.members(reasons.map((reason) => `${reason} ${PROBLEMS[reason].status}`));
-  });
-
-  it('docs/runbook.md says what to do about every reason that GitOpsReportsRefused may name', () => {
-    const inDocs = rowsOf('docs/runbook.md', 'reason').map(([reason]) => reason);
-    const reasons = REFUSAL_REASONS.filter((reason) => PROBLEMS[reason].isForReports);
-    expect([...inDocs, 'store_unavailable']).to.have.members(reasons);
-  });
-
-  it('docs/reading.md and docs/reports.md name the routes that there are', () => {
-    const { paths } = JSON.parse(renderOpenApi('0.0.0', undefined)) as { paths: Record<string, object> };
-    const served = Object.entries(paths).flatMap(([path, item]) =>
-      Object.keys(item)
-        .filter((method) => method !== 'parameters')
-        .map((method) => `${method.toUpperCase()} ${path}`),
-    );
-    const inDocs = rowsOf('docs/reading.md', 'route').flatMap(([routes]) => codesOf(routes));
-    expect(read('docs/reports.md')).to.include('`POST /api/status`');
-    expect(['POST /api/status', ...inDocs.map((route) => route.replace(/\?.*/, ''))]).to.have.members(served);
-  });
-
   it('names only scripts of npm that there are', () => {
     const { scripts } = JSON.parse(read('package.json')) as { scripts: object };
     const named = PAGES.flatMap((page) => [...read(page).matchAll(/npm run ([a-z][\w:-]*)/g)].map(([, name]) => name));
     expect(named).to.include('test:unit');
     expect(scripts).to.include.all.keys(named);
+  });
+
+  it('docs/architecture.md names every room, and every file that is in none', () => {
+    const inDocs = rowsOf('docs/architecture.md', 'room').flatMap(([names]) => codesOf(names));
+    const inSrc = readdirSync('src', { withFileTypes: true });
+    expect(inDocs).to.have.members(inSrc.map((entry) => (entry.isDirectory() ? `${entry.name}/` : entry.name)));
   });
 
   it('docs/architecture.md names functions and files that exist', () => {
@@ -151,25 +78,5 @@ describe('the documentation', () => {
     for (const [, name = ''] of read('docs/architecture.md').matchAll(/`([a-z]+[A-Z]\w+)(?:\([^)]*\))?`/g)) {
       expect(code, name).to.match(new RegExp(`\\b${name}\\b`));
     }
-  });
-
-  describe('docs/metrics.md', () => {
-    let service: Service;
-    before(async () => {
-      service = await startService();
-    });
-    after(() => service.stop());
-
-    it('names the metrics that there are, with their types', async () => {
-      await service.post(reportBody());
-      const text = await (await service.request('/metrics')).text();
-      const families = [...text.matchAll(/^# TYPE ((?:gitops|http)_\S+) (\w+)$/gm)].map(
-        ([, name, type]) => `${name} ${type}`,
-      );
-      const documented = rowsOf('docs/metrics.md', 'name').flatMap(([names, type]) =>
-        codesOf(names).map((name) => `${name} ${type}`),
-      );
-      expect(documented).to.have.members(families);
-    });
   });
 });
