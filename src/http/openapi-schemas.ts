@@ -26,7 +26,7 @@ const sourceFields = {
   server: string,
   sync_status: syncStatus,
   drift_count: integer,
-  last_check: { ...timestamp, description: 'As posted.' },
+  last_check: { ...timestamp, description: 'As posted, completed to RFC 3339.' },
   files_truncated: {
     type: 'boolean',
     description: 'More files differ than files names; drift_count is their true number.',
