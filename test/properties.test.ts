@@ -6,7 +6,7 @@ import { lapseUntil, verdictOf } from '../src/core/ledger.ts';
 import { renderLabels } from '../src/http/fleet-metrics.ts';
 import { parseReport } from '../src/core/report.ts';
 import { openSqlite } from '../src/store/sqlite/sqlite.ts';
-import type { Store } from '../src/store/store.ts';
+import type { ClosedDrift, Store, StoredLapse } from '../src/store/store.ts';
 import {
   NOW,
   type Service,
@@ -75,10 +75,11 @@ describe('properties', function () {
     });
     const removalAction = fc.record({ kind: fc.constant('removal' as const), server: fc.constantFrom('a', 'b', 'c') });
     const batch = fc.record({
-      // now and then the clock is set back
+      // now and then the clock is set back a little, or steps by hours
       passedMs: fc.oneof(
-        { weight: 5, arbitrary: minutes(0, 15) },
+        { weight: 6, arbitrary: minutes(0, 15) },
         { weight: 1, arbitrary: minutes(-5, 0) },
+        { weight: 1, arbitrary: minutes(-3000, 3000) },
         { weight: 2, arbitrary: fc.constant(0) },
       ),
       actions: fc.array(fc.oneof({ weight: 5, arbitrary: reportAction }, { weight: 1, arbitrary: removalAction }), {
@@ -156,11 +157,11 @@ describe('properties', function () {
       const ever = { from: 0, to: Number.MAX_SAFE_INTEGER };
       const drifts = (await driftsOf(store, ever)).filter((drift) => drift.repo === repo);
       expect(drifts.map((drift) => JSON.stringify(drift))).to.have.members(
-        model.drifts.map((drift) => JSON.stringify(drift)),
+        model.drifts().map((drift) => JSON.stringify(drift)),
       );
       const lapses = (await store.lapses(ever)).filter((lapse) => lapse.repo === repo);
       expect(lapses.map((lapse) => JSON.stringify(lapse))).to.have.members(
-        model.lapses.map((lapse) => JSON.stringify(lapse)),
+        model.lapses().map((lapse) => JSON.stringify(lapse)),
       );
     }
   });
@@ -358,7 +359,7 @@ describe('properties', function () {
 });
 
 type Life = {
-  readonly firstSeen: number;
+  firstSeen: number;
   version: number;
   statusSince: number;
   receivedAt: number;
@@ -372,36 +373,60 @@ type Model = ReturnType<typeof createModel>;
 /** What the service promises, said again in the plainest way: one report after another, every interval written down when it ends. */
 function createModel(repo: string) {
   const lives = new Map<string, Life>();
-  const drifts: unknown[] = [];
-  const lapses: unknown[] = [];
+  // with the counts of their life, which tell lives apart
+  let drifts: [owner: Life['counts'], drift: ClosedDrift][] = [];
+  let lapses: [owner: Life['counts'], lapse: StoredLapse][] = [];
+
+  /** When what happens now happened; a clock that was far ahead takes what it has written back with it. */
+  function timeOf(life: Life, now: number): number {
+    if (life.receivedAt <= now + 5 * MINUTE) return Math.max(now, life.receivedAt);
+    const isOther = ([owner]: [Life['counts'], unknown]): boolean => owner !== life.counts;
+    drifts = drifts.map((entry) => {
+      const [owner, drift] = entry;
+      if (isOther(entry) || drift.closedAt <= now) return entry;
+      return [owner, { ...drift, openedAt: Math.min(drift.openedAt, now), closedAt: now }];
+    });
+    lapses = lapses
+      .filter((entry) => isOther(entry) || entry[1].from < now)
+      .map((entry) => (isOther(entry) ? entry : [entry[0], { ...entry[1], to: Math.min(entry[1].to, now) }]));
+    life.firstSeen = Math.min(life.firstSeen, now);
+    life.statusSince = Math.min(life.statusSince, now);
+    life.receivedAt = now;
+    life.files = new Map(
+      [...life.files].map(([name, drift]) => [name, { ...drift, since: Math.min(drift.since, now) }]),
+    );
+    return now;
+  }
 
   function end(server: string, life: Life, at: number, keep: readonly string[]): string[] {
     const isStaleFrom = Math.max(life.staleAt, life.receivedAt);
-    if (isStaleFrom < at) lapses.push({ repo, server, from: isStaleFrom, to: at });
+    if (isStaleFrom < at) lapses.push([life.counts, { repo, server, from: isStaleFrom, to: at }]);
     const closed = [...life.files].filter(([name]) => !keep.includes(name));
     for (const [name, { since, times }] of closed) {
-      drifts.push({ repo, server, name, times, openedAt: since, closedAt: at });
+      drifts.push([life.counts, { repo, server, name, times, openedAt: since, closedAt: at }]);
     }
     return closed.map(([name]) => name).toSorted();
   }
 
   return {
-    drifts,
-    lapses,
+    drifts: () => drifts.map(([, drift]) => drift),
+    lapses: () => lapses.map(([, lapse]) => lapse),
     life: (server: string) => lives.get(server),
 
     remove(server: string, wanted: Life | undefined, now: number): number {
       const life = lives.get(server);
       if (life === undefined || life.counts !== wanted?.counts) return 0;
-      end(server, life, Math.max(now, life.receivedAt), []);
+      end(server, life, timeOf(life, now), []);
       lives.delete(server);
       return 1;
     },
 
     report(server: string, names: readonly string[], lastCheckMs: number, staleAfterMs: number, now: number) {
       const life = lives.get(server);
-      if (life !== undefined && lastCheckMs < life.lastCheckMs) return { result: 'superseded', opened: [], closed: [] };
-      const at = Math.max(now, life?.receivedAt ?? now);
+      if (life !== undefined && lastCheckMs < life.lastCheckMs && life.lastCheckMs <= now + 5 * MINUTE) {
+        return { result: 'superseded', opened: [], closed: [] };
+      }
+      const at = life === undefined ? now : timeOf(life, now);
       const closed = life === undefined ? [] : end(server, life, at, names);
       const counts = life?.counts ?? new Map<string, number>();
       const opened: string[] = [];
@@ -431,7 +456,7 @@ function createModel(repo: string) {
 
     verdict(server: string, now: number): string {
       const life = lives.get(server);
-      if (life === undefined || now >= life.staleAt) return 'STALE';
+      if (life === undefined || now >= life.staleAt || life.lastCheckMs > now + 5 * MINUTE) return 'STALE';
       return life.files.size === 0 ? 'SYNCED' : 'OUT_OF_SYNC';
     },
 

@@ -1,4 +1,5 @@
 import type { Report } from './report.ts';
+import { MAX_AHEAD_MS } from './timestamp.ts';
 
 /** What the service concludes now. `syncStatus` is what the latest report said. */
 export type Verdict = 'SYNCED' | 'OUT_OF_SYNC' | 'STALE';
@@ -55,16 +56,18 @@ export type Advance = {
   readonly hasSameFiles: boolean;
   /** The lapse that this report ends. */
   readonly lapse: Lapse | null;
+  /** The clock was ahead when earlier reports were stored: all times of the source that are still to come become that of this report. */
+  readonly isRewound: boolean;
 };
 
 /**
  * Computes what a report changes in its source.
  * @param previous the source's snapshot in full, with nothing hidden; null before the first report
- * @param now milliseconds. If the clock was set back to before the previous report, the time of that report counts instead, so that no
- *   interval ends before it begins.
+ * @param now milliseconds. If the clock was set back a little, to before the previous report, the time of that report counts instead, so
+ *   that no interval ends before it begins. If it was set back by more, the clock was wrong before: see `isRewound`.
  * @param reportedBy the name of the token that the report was sent with
  * @returns null if the report is superseded: its `last_check` is older than the known one, and nothing changes. A report with an equal
- *   `last_check` is applied.
+ *   `last_check` is applied, and so is any other while the known one lies ahead of the clock.
  */
 export function advance(
   previous: Snapshot | null,
@@ -73,20 +76,21 @@ export function advance(
   defaultStaleAfterMs: number,
   reportedBy: string | null = null,
 ): Advance | null {
-  if (previous !== null && report.lastCheckMs < previous.lastCheckMs) return null;
-  const at = previous === null ? now : Math.max(now, previous.receivedAt);
-  const known = previous === null ? [] : previous.files;
-  const hasSameFiles =
-    previous !== null &&
+  if (previous !== null && report.lastCheckMs < previous.lastCheckMs && !isAhead(previous, now)) return null;
+  const at = previous === null ? now : timeAfter(previous, now);
+  const before = previous === null ? null : rewind(previous, at);
+  const known = before?.files ?? [];
+  const hasSameNames =
+    before !== null &&
     known.length === report.files.length &&
     known.every((drift, i) => drift.name === report.files[i]);
-  const { files, opened, closed } = hasSameFiles
+  const { files, opened, closed } = hasSameNames
     ? { files: known, opened: [], closed: [] }
-    : compareFiles(known, report.files, at, previous === null ? 1 : 0);
+    : compareFiles(known, report.files, at, before === null ? 1 : 0);
   const next: Snapshot = {
     repo: report.repo,
     server: report.server,
-    version: previous === null ? 1 : previous.version + 1,
+    version: before === null ? 1 : before.version + 1,
     syncStatus: report.syncStatus,
     files,
     hidden: null,
@@ -95,15 +99,40 @@ export function advance(
     commit: report.commit,
     pipelineUrl: report.pipelineUrl,
     reportedBy,
-    firstSeen: previous === null ? at : previous.firstSeen,
-    statusSince: previous !== null && previous.syncStatus === report.syncStatus ? previous.statusSince : at,
+    firstSeen: before === null ? at : before.firstSeen,
+    statusSince: before !== null && before.syncStatus === report.syncStatus ? before.statusSince : at,
     receivedAt: at,
     staleAt: report.lastCheckMs + (report.staleAfterMs ?? defaultStaleAfterMs),
   };
   // a status cannot change without its files: they are empty exactly when SYNCED
   let result: Advance['result'] = opened.length > 0 || closed.length > 0 ? 'changed' : 'unchanged';
-  if (previous === null) result = 'created';
-  return { result, next, opened, closed, hasSameFiles, lapse: previous === null ? null : lapseUntil(previous, at) };
+  if (before === null) result = 'created';
+  return {
+    result,
+    next,
+    opened,
+    closed,
+    hasSameFiles: hasSameNames && before === previous,
+    lapse: before === null ? null : lapseUntil(before, at),
+    isRewound: before !== previous,
+  };
+}
+
+/** When what happens to the source now happens, in its own time, which does not go back for a clock that was set back a little. */
+export function timeAfter({ receivedAt }: Snapshot, now: number): number {
+  return receivedAt > now + MAX_AHEAD_MS ? now : Math.max(now, receivedAt);
+}
+
+/** The snapshot, with the times that a clock has left which was ahead of `at` brought back to it. */
+export function rewind(snapshot: Snapshot, at: number): Snapshot {
+  if (snapshot.receivedAt <= at) return snapshot;
+  return {
+    ...snapshot,
+    files: snapshot.files.map((drift) => (drift.since > at ? { ...drift, since: at } : drift)),
+    firstSeen: Math.min(snapshot.firstSeen, at),
+    statusSince: Math.min(snapshot.statusSince, at),
+    receivedAt: at,
+  };
 }
 
 /** How many files of a source differ, including hidden ones. */
@@ -131,9 +160,21 @@ export function hideDrifts(snapshot: Snapshot, count: number): Snapshot {
   };
 }
 
-/** The only place that decides a verdict. A source is STALE from `staleAt` on. */
+/**
+ * The only place that decides a verdict. A source is STALE from `staleAt` on, and while its last check is told to have been in the future:
+ * that is no evidence of now.
+ */
 export function verdictOf(snapshot: Snapshot, now: number): Verdict {
-  return now >= snapshot.staleAt ? 'STALE' : snapshot.syncStatus;
+  return now >= snapshot.staleAt || isAhead(snapshot, now) ? 'STALE' : snapshot.syncStatus;
+}
+
+/** When the verdict changes while time passes: the source is fresh from the first of these times until the second. */
+export function freshness({ lastCheckMs, staleAt }: Snapshot): readonly [from: number, until: number] {
+  return [lastCheckMs - MAX_AHEAD_MS, staleAt];
+}
+
+function isAhead({ lastCheckMs }: Snapshot, now: number): boolean {
+  return lastCheckMs > now + MAX_AHEAD_MS;
 }
 
 /**

@@ -2,10 +2,9 @@ import { Ajv2020 } from 'ajv/dist/2020.js';
 import { cutDiff } from './diff.ts';
 import { Refusal } from './refusal.ts';
 import { KEY, KEY_WITH_PASSWORD, MAX_FILES, MAX_KEY_LENGTH, type ReportBody, reportSchema } from './report-schema.ts';
-import { completeTimestamp, lacksZone, parseTimestamp } from './timestamp.ts';
+import { MAX_AHEAD_MS, completeTimestamp, lacksZone, parseTimestamp } from './timestamp.ts';
 import { type ValidationError, capped, describeErrors, preview } from './validation-errors.ts';
 
-const MAX_AHEAD_MS = 5 * 60_000;
 const HALF_HOUR_MS = 30 * 60_000;
 const MAX_IGNORED = 100;
 

@@ -1,3 +1,6 @@
+/** How far ahead of the service's clock the time of a check may lie. */
+export const MAX_AHEAD_MS = 5 * 60_000;
+
 const ISO_8601 =
   /^(\d{4})-(\d\d)-(\d\d)[Tt ](\d\d):(\d\d)(?::(\d\d)(?:[.,](\d{1,9})\d*)?)?(?:[Zz]|([+-])(\d\d)(?::?(\d\d))?)$/;
 const ZONE = /(?:[Zz]|[+-]\d\d(?::?\d\d)?)$/;

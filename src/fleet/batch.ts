@@ -1,4 +1,4 @@
-import { type Advance, type OpenDrift, type Snapshot, advance, lapseUntil } from '../core/ledger.ts';
+import { type Advance, type OpenDrift, type Snapshot, advance, lapseUntil, rewind, timeAfter } from '../core/ledger.ts';
 import { type ReconcileHistogram, createHistogram, observe } from '../core/reconcile-histogram.ts';
 import { Refusal } from '../core/refusal.ts';
 import type { Report } from '../core/report.ts';
@@ -138,7 +138,8 @@ function planRemoval(
   if (source !== removal || snapshot === null || !isWanted(source)) {
     return new Refusal('unknown_source', 'The source is gone already');
   }
-  const at = Math.max(now, snapshot.receivedAt);
+  const at = timeAfter(snapshot, now);
+  const rewound = rewind(snapshot, at);
   return {
     task,
     accepted: { result: 'unchanged', previous: snapshot, snapshot, opened: [], closed: snapshot.files },
@@ -146,8 +147,9 @@ function planRemoval(
       kind: 'removal',
       expected: { id: source.id, version: snapshot.version },
       at,
-      closed: snapshot.files,
-      lapse: lapseUntil(snapshot, at),
+      closed: rewound.files,
+      lapse: lapseUntil(rewound, at),
+      isRewound: rewound !== snapshot,
     },
   };
 }

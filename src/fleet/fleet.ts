@@ -35,7 +35,7 @@ export type Fleet = {
   readonly size: number;
   /** Increases with every change of any snapshot. */
   readonly revision: number;
-  /** Returns another number than before if a source may have become STALE in between. */
+  /** Returns another number than before if a source may have become STALE, or fresh, in between. */
   staleEpoch(now: number): number;
   readonly fileSpread: FileSpread;
   /** How much of the limits the sources use. */

@@ -1,4 +1,4 @@
-import { type Snapshot, driftCountOf } from '../core/ledger.ts';
+import { type Snapshot, driftCountOf, freshness } from '../core/ledger.ts';
 import type { StoredSource } from '../store/store.ts';
 import { type FileSpread, createFileSpread } from './file-spread.ts';
 import { type Rendered, type RenderedTexts, createRenderedTexts } from './rendered-text.ts';
@@ -37,7 +37,7 @@ export type SourceIndex = {
   list(): readonly Source[];
   /** The sources of one repo, found without a walk through all. */
   listOf(repo: string): readonly Source[];
-  /** Returns another number than before if a source may have become STALE in between. */
+  /** Returns another number than before if a source may have become STALE, or fresh, in between. */
   staleEpoch(now: number): number;
   /**
    * Adds the source, or replaces its snapshot. Under another id, it is a new source in the place of the old one. Null removes it.
@@ -66,8 +66,8 @@ export function createSourceIndex(limits: Limits): SourceIndex {
   let hasRemoved = false;
   let revision = 0;
   let epoch = 0;
-  // no source becomes STALE before this time; it may be too early, because reports can postpone it
-  let nextStaleAt = 0;
+  // while the clock is within, no verdict changes by time alone; it may be too narrow, because reports change when theirs do
+  let steady = { from: 0, at: 0, until: 0 };
 
   function add(key: string, { id, snapshot: whole }: StoredSource, weight: Weight): Source {
     const snapshot = resident.add(whole, weight.nameBytes);
@@ -110,6 +110,13 @@ export function createSourceIndex(limits: Limits): SourceIndex {
     resident.remove(source.snapshot, source.nameBytes);
     fileSpread.change(source.snapshot.repo, source.snapshot.files, null);
     rendered.drop(source);
+  }
+
+  function narrow(snapshot: Snapshot): void {
+    for (const time of freshness(snapshot)) {
+      if (time > steady.at) steady.until = Math.min(steady.until, time);
+      else steady.from = Math.max(steady.from, time);
+    }
   }
 
   /** Makes a new array, because readers may still iterate over the old one. */
@@ -159,17 +166,15 @@ export function createSourceIndex(limits: Limits): SourceIndex {
       return all.slice(start, end);
     },
     staleEpoch(now) {
-      if (now < nextStaleAt) return epoch;
+      if (now >= steady.from && now < steady.until) return epoch;
       epoch += 1;
-      nextStaleAt = Number.POSITIVE_INFINITY;
-      for (const { snapshot } of list()) {
-        if (snapshot.staleAt > now && snapshot.staleAt < nextStaleAt) nextStaleAt = snapshot.staleAt;
-      }
+      steady = { from: Number.NEGATIVE_INFINITY, at: now, until: Number.POSITIVE_INFINITY };
+      for (const { snapshot } of sources.values()) narrow(snapshot);
       return epoch;
     },
     put(key, next, weight) {
       revision += 1;
-      if (next !== null) nextStaleAt = Math.min(nextStaleAt, next.snapshot.staleAt);
+      if (next !== null) narrow(next.snapshot);
       const source = sources.get(key);
       if (source !== undefined && next !== null && source.id === next.id) {
         replace(source, next.snapshot, weight ?? weigh(next.snapshot));

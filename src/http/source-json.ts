@@ -10,7 +10,7 @@ import type { Detail } from '../store/store.ts';
  * @param now milliseconds
  */
 export function renderRow(source: Source, rendered: RenderedTexts, now: number): string {
-  const isStale = now >= source.snapshot.staleAt;
+  const isStale = verdictOf(source.snapshot, now) === 'STALE';
   if (source.row !== undefined && source.rowIsStale === isStale) return source.row;
   const row = JSON.stringify(toRow(source.snapshot, now));
   rendered.keepRow(source, row, isStale);

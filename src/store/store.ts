@@ -26,6 +26,8 @@ export type RemovalChange = {
   /** All open drifts: they end with the source. */
   readonly closed: readonly OpenDrift[];
   readonly lapse: Lapse | null;
+  /** As of an advance. */
+  readonly isRewound: boolean;
 };
 
 export type Change = ReportChange | RemovalChange;

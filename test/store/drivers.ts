@@ -1,5 +1,5 @@
 /** What the contract tests of the store share: the drivers under test, and changes as the fleet would commit them. */
-import { type Advance, advance, lapseUntil } from '../../src/core/ledger.ts';
+import { type Advance, advance, lapseUntil, rewind } from '../../src/core/ledger.ts';
 import { parseReport } from '../../src/core/report.ts';
 import { openSqlite } from '../../src/store/sqlite/sqlite.ts';
 import type { RemovalChange, ReportChange, Store, StoredSource } from '../../src/store/store.ts';
@@ -30,11 +30,13 @@ export function reportChange(
 }
 
 export function removalChange({ id, snapshot }: StoredSource, at: number): RemovalChange {
+  const rewound = rewind(snapshot, at);
   return {
     kind: 'removal',
     expected: { id, version: snapshot.version },
     at,
-    closed: snapshot.files,
-    lapse: lapseUntil(snapshot, at),
+    closed: rewound.files,
+    lapse: lapseUntil(rewound, at),
+    isRewound: rewound !== snapshot,
   };
 }

@@ -2,6 +2,7 @@ import type { ParsedUrlQuery } from 'node:querystring';
 import type { Context } from 'koa';
 import type { SourceName } from '../../access/authorize.ts';
 import { Refusal } from '../../core/refusal.ts';
+import { verdictOf } from '../../core/ledger.ts';
 import { MAX_KEY_LENGTH } from '../../core/report-schema.ts';
 import { sourceOf } from '../../core/report.ts';
 import type { Store } from '../../store/store.ts';
@@ -27,8 +28,8 @@ export function createSourceDetailRoute(
     if (detail === null) throw unknownSource(repo, server);
     const at = now();
     // other states of the same version are those that time makes: it becomes STALE, and open drifts grow
-    const { version, files, staleAt } = detail.snapshot;
-    const state = files.length > 0 ? at : at >= staleAt;
+    const { version, files } = detail.snapshot;
+    const state = files.length > 0 ? at : verdictOf(detail.snapshot, at);
     if (!beginRead(ctx, 'json', `${bootId}.${detail.id}.${version}.${state}`)) return;
     await sendShared(ctx, toSharedBody(`${JSON.stringify(toDetail(detail, at))}\n`));
   };

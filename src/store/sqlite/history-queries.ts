@@ -2,6 +2,7 @@
 import { DatabaseSync, type StatementSync } from 'node:sqlite';
 import type { Interval, Life } from '../../core/history.ts';
 import { Refusal } from '../../core/refusal.ts';
+import { MAX_AHEAD_MS, parseTimestamp } from '../../core/timestamp.ts';
 import type { Selection } from '../store.ts';
 import { type FileTuple, SOURCE_COLUMNS, type SourceRow } from './rows.ts';
 
@@ -15,6 +16,7 @@ export type LifeRow = [
   removedAt: number | null,
   receivedAt: number,
   staleAt: number,
+  lastCheck: string,
   files: string,
 ];
 
@@ -30,13 +32,16 @@ export type HistoryQueries = {
   driftsOf(life: LifeRow, from: number, to: number): Iterable<DriftRow>;
   /** The lifetimes of the selected sources that overlap the range. */
   lives(from: number, to: number, selection: Selection): Iterable<LifeRow>;
-  /** What is known about a lifetime within the range. Yields wherever it can be interrupted. */
-  readLife(life: LifeRow, from: number, to: number): Generator<void, Life>;
+  /**
+   * What is known about a lifetime within the range. Yields wherever it can be interrupted.
+   * @param now what a clock that was ahead has stored as later counts as now
+   */
+  readLife(life: LifeRow, from: number, to: number, now: number): Generator<void, Life>;
   close(): void;
 };
 
 const DRIFT_COLUMNS = 'repo, server, name, times, opened_at, closed_at';
-const LIFE_COLUMNS = 'id, repo, server, first_seen, removed_at, received_at, stale_at, files';
+const LIFE_COLUMNS = 'id, repo, server, first_seen, removed_at, received_at, stale_at, last_check, files';
 /** Rows read before a query can be interrupted. */
 export const ROWS_AT_ONCE = 200;
 /** Drifts of one source that a query reads. Beyond it the query is refused: its memory would have no bound. */
@@ -112,9 +117,9 @@ export function openHistoryQueries(file: string): HistoryQueries {
       yield* prepare(living).iterate(to, ...values) as unknown as Iterable<LifeRow>;
     },
 
-    *readLife([id, repo, server, firstSeen, removedAt, receivedAt, staleAt, files], from, to) {
+    *readLife([id, repo, server, firstSeen, removedAt, receivedAt, staleAt, lastCheck, files], from, to, now) {
       const drifts: Interval[] =
-        files === '[]' ? [] : (JSON.parse(files) as FileTuple[]).map(([, since]) => [since, null]);
+        files === '[]' ? [] : (JSON.parse(files) as FileTuple[]).map(([, since]) => [Math.min(since, now), null]);
       for (const [, , openedAt, closedAt] of driftsOfLife(id, from, to)) {
         drifts.push([openedAt, closedAt]);
         if (drifts.length % ROWS_AT_ONCE === 0) yield;
@@ -123,10 +128,18 @@ export function openHistoryQueries(file: string): HistoryQueries {
       const sql = 'SELECT began_at, ended_at FROM lapses WHERE source_id = ? AND ended_at > ? AND began_at < ?';
       const lapses = prepare(sql).all(id, from, to) as unknown as [number, number][];
       // a removal has closed and stored the last lapse; that of a living source follows from its stale_at
-      const currentLapse: Interval[] = removedAt === null ? [[Math.max(staleAt, receivedAt), null]] : [];
-      return { repo, server, lived: [firstSeen, removedAt], drifts, lapses: [...lapses, ...currentLapse] };
+      const currentLapse: Interval[] =
+        removedAt === null ? [[lapsedFrom(staleAt, receivedAt, lastCheck, now), null]] : [];
+      const lived: Interval = [Math.min(firstSeen, now), removedAt === null ? null : Math.min(removedAt, now)];
+      return { repo, server, lived, drifts, lapses: [...lapses, ...currentLapse] };
     },
   };
+}
+
+/** Since when the living source is STALE, or from when on it will be. */
+function lapsedFrom(staleAt: number, receivedAt: number, lastCheck: string, now: number): number {
+  const isAhead = receivedAt > now && parseTimestamp(lastCheck) > now + MAX_AHEAD_MS;
+  return isAhead ? now : Math.max(staleAt, receivedAt);
 }
 
 function tooMany(repo: string, server: string): Refusal {

@@ -78,8 +78,10 @@ const operations = {
       const topN = createTopN(limit, compareChanges, { sizeOf: changeSize, max: MAX_ANSWER_BYTES });
       // the last row has the state at `to` itself, which includes what begins then
       const end = to + 1;
-      for (const row of queries.lives(from, end, selection)) {
-        const life = yield* queries.readLife(row, from, end);
+      // a clock that was ahead has left sources that seem to be born later
+      const bornBefore = to < now ? end : Number.MAX_SAFE_INTEGER;
+      for (const row of queries.lives(from, bornBefore, selection)) {
+        const life = yield* queries.readLife(row, from, end, now);
         for (const { time, repo, server, verdict, driftCount } of stateChanges(life, from, to, now)) {
           topN.push([time, repo, server, verdict, driftCount]);
         }

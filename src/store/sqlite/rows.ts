@@ -25,9 +25,17 @@ export type ReportTuple = [
   repo: string | null,
   /** Null unless the source is new. */
   server: string | null,
+  isRewound: boolean,
 ];
 
-export type RemovalTuple = [id: number, version: number, at: number, lapseFrom: number | null, closed: FileTuple[]];
+export type RemovalTuple = [
+  id: number,
+  version: number,
+  at: number,
+  lapseFrom: number | null,
+  closed: FileTuple[],
+  isRewound: boolean,
+];
 
 /** The columns of {@link SourceRow}, in the same order. */
 export const SOURCE_COLUMNS = `id, repo, server, version, sync_status, last_check, commit_id, pipeline_url, reported_by,

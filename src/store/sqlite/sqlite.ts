@@ -223,11 +223,12 @@ function reportTuple({ expected, advance, diffs }: ReportChange): ReportTuple {
     closed.length === 0 ? null : closed.map(toFileTuple),
     expected === null || closed.length > 0 ? next.repo : null,
     expected === null ? next.server : null,
+    advance.isRewound,
   ];
 }
 
-function removalTuple({ expected, at, lapse, closed }: RemovalChange): RemovalTuple {
-  return [expected.id, expected.version, at, lapse === null ? null : lapse.from, closed.map(toFileTuple)];
+function removalTuple({ expected, at, lapse, closed, isRewound }: RemovalChange): RemovalTuple {
+  return [expected.id, expected.version, at, lapse === null ? null : lapse.from, closed.map(toFileTuple), isRewound];
 }
 
 function toFileTuple({ name, since, times }: OpenDrift): FileTuple {

@@ -40,6 +40,14 @@ const removeSource = prepare(`UPDATE sources SET removed_at = ?, files = '[]', d
   WHERE id = ? AND version = ? AND removed_at IS NULL`);
 const insertDrift = prepare('INSERT INTO drifts (source_id, name, times, opened_at, closed_at) VALUES (?, ?, ?, ?, ?)');
 const insertLapse = prepare('INSERT INTO lapses (source_id, began_at, ended_at) VALUES (?, ?, ?)');
+const rewindHistory = [
+  prepare('UPDATE sources SET first_seen = min(first_seen, :at) WHERE id = :id'),
+  prepare(
+    'UPDATE drifts SET opened_at = min(opened_at, :at), closed_at = :at WHERE source_id = :id AND closed_at > :at',
+  ),
+  prepare('DELETE FROM lapses WHERE source_id = :id AND began_at >= :at'),
+  prepare('UPDATE lapses SET ended_at = :at WHERE source_id = :id AND ended_at > :at'),
+];
 const lastTimes = prepare('SELECT max(times) FROM drifts WHERE source_id = ? AND name = ?');
 const selectHistogram = prepare('SELECT counts, sum_ms FROM durations WHERE repo = ?');
 const writeHistogram = prepare(`INSERT INTO durations (repo, counts, sum_ms) VALUES (?, ?, ?)
@@ -118,7 +126,7 @@ function inTransaction<T>(work: () => T): T {
 }
 
 function isRemoval(change: ReportTuple | RemovalTuple): change is RemovalTuple {
-  return change.length === 5;
+  return change.length === 6;
 }
 
 function report(change: ReportTuple): OutcomeTuple {
@@ -139,6 +147,7 @@ function report(change: ReportTuple): OutcomeTuple {
     closed,
     repo,
     server,
+    isRewound,
   ] = change;
   if (repo !== null && server !== null) {
     const { changes, lastInsertRowid } = insertSource.run(
@@ -167,6 +176,7 @@ function report(change: ReportTuple): OutcomeTuple {
       ? updateSource.run(...columns, id, version)
       : updateSourceAndFiles.run(...columns, JSON.stringify(files), id, version);
   if (changes === 0) return conflict(id);
+  if (isRewound) rewind(id, receivedAt);
   if (closed !== null && repo !== null) {
     closeDrifts(id, closed, receivedAt);
     observeDurations(repo, closed, receivedAt);
@@ -187,11 +197,17 @@ function countOpened(id: number, files: FileTuple[]): number[] {
   return counts;
 }
 
-function remove([id, version, at, lapseFrom, closed]: RemovalTuple): OutcomeTuple {
+function remove([id, version, at, lapseFrom, closed, isRewound]: RemovalTuple): OutcomeTuple {
   if (removeSource.run(at, id, version).changes === 0) return conflict(id);
+  if (isRewound) rewind(id, at);
   closeDrifts(id, closed, at);
   if (lapseFrom !== null) insertLapse.run(id, lapseFrom, at);
   return [id, null];
+}
+
+/** Brings what a clock has written that was ahead of `at` back to it. */
+function rewind(id: number, at: number): void {
+  for (const statement of rewindHistory) statement.run({ id, at });
 }
 
 function closeDrifts(id: number, closed: readonly FileTuple[], at: number): void {
