@@ -24,6 +24,7 @@ import { type Store, StoreError } from './store/store.ts';
 
 const NAME = 'gitops-status-server';
 const COMMIT_TIMEOUT_MS = 10_000;
+const CLOCKS = { now: Date.now, monotonic: () => performance.now() };
 
 const { version } = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')) as {
   version: string;
@@ -71,7 +72,7 @@ async function run(config: Config): Promise<void> {
   });
   output.onDrop(metrics.logLinesDropped);
   const fleet = await loadFleet(config, limits, store, log, metrics);
-  const housekeeping = startHousekeeping({ ...createObservers(log, metrics), ...config, fleet, store, now: Date.now });
+  const housekeeping = startHousekeeping({ ...createObservers(log, metrics), ...config, ...CLOCKS, fleet, store });
   const events = createEventStream(Date.now);
   const server = await serve(config, { fleet, store, metrics, events, connections, tokens, log, shutdown });
   const watching = tokens?.watch((changed) => tokensChanged(changed, metrics, events, log));
@@ -104,7 +105,7 @@ function loadFleet(config: Config, limits: Limits, store: Store, log: Logger, me
   return createFleet({
     ...createObservers(log, metrics),
     store,
-    now: Date.now,
+    ...CLOCKS,
     staleAfterMs: config.staleAfterMs,
     limits,
     commitTimeoutMs: COMMIT_TIMEOUT_MS,

@@ -5,7 +5,7 @@ import type { HousekeepingOptions } from './fleet/housekeeping.ts';
 import type { Metrics } from './http/metrics.ts';
 
 export type Observers = Pick<FleetOptions, 'onCommit' | 'onStoreError'> &
-  Pick<HousekeepingOptions, 'onExpired' | 'onPruned' | 'onError'>;
+  Pick<HousekeepingOptions, 'onExpired' | 'onPruned' | 'onClockMoved' | 'onError'>;
 
 const MAX_NAMES = 100;
 
@@ -24,6 +24,11 @@ export function createObservers(log: Logger, metrics: Metrics): Observers {
       );
     },
     onPruned: (rows) => log.info({ rows }, 'forgot history: HISTORY_RETENTION has passed since'),
+    onClockMoved: (ms) =>
+      log.warn(
+        { moved_seconds: Math.round(ms / 1000) },
+        'the clock was set, or the machine was asleep: nothing of the past is forgotten for an hour',
+      ),
     onError(error) {
       metrics.storeFailed('prune');
       log.error({ err: error }, 'housekeeping failed; it is tried again in a minute');

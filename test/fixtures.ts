@@ -121,17 +121,26 @@ export function makeFolder(): { readonly path: string; remove(): void } {
 }
 
 /** A clock that moves only when a test moves it. Milliseconds since the epoch. */
-export type Clock = { now: () => number; set(ms: number): void; advance(ms: number): void };
+export type Clock = {
+  now: () => number;
+  /** The clock that nobody sets: `set` does not move it. */
+  monotonic: () => number;
+  set(ms: number): void;
+  advance(ms: number): void;
+};
 
 export function createClock(start = NOW): Clock {
   let ms = start;
+  let monotonicMs = 1000;
   return {
     now: () => ms,
+    monotonic: () => monotonicMs,
     set(to) {
       ms = to;
     },
     advance(by) {
       ms += by;
+      monotonicMs += Math.max(by, 0);
     },
   };
 }
@@ -275,6 +284,7 @@ export async function startService(options: ServiceOptions = {}): Promise<Servic
   const fleet = await createFleet({
     store,
     now: clock.now,
+    monotonic: clock.monotonic,
     staleAfterMs: options.staleAfterMs ?? 600_000,
     limits,
     commitTimeoutMs: options.commitTimeoutMs ?? 60_000,

@@ -46,6 +46,7 @@ describe('properties', function () {
       fleet = await createFleet({
         store,
         now: clock.now,
+        monotonic: clock.monotonic,
         staleAfterMs: STALE_AFTER_MS,
         limits: LIMITS,
         commitTimeoutMs: 120_000,

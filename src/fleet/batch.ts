@@ -41,6 +41,7 @@ export type BatchContext = {
   readonly histograms: Map<string, ReconcileHistogram>;
   /** Milliseconds since the epoch. */
   readonly now: () => number;
+  readonly monotonic: () => number;
   readonly staleAfterMs: number;
   readonly limits: Limits;
 };
@@ -100,9 +101,10 @@ function planReport(
   { report, reporter }: Extract<Work, { report: Report }>,
   source: Source | undefined,
   previous: Snapshot | null,
-  { now, staleAfterMs }: BatchContext,
+  { now, monotonic, staleAfterMs }: BatchContext,
   admission: Admission,
 ): Step | Refusal {
+  if (source !== undefined) source.heardAt = monotonic();
   const advanced = advance(previous, report, now(), staleAfterMs, reporter?.name ?? null);
   if (advanced === null) {
     const snapshot = previous as Snapshot;
@@ -157,11 +159,12 @@ function planRemoval(
 function settleReport(
   { task, accepted, weight }: Step,
   { id, times }: Exclude<Outcome, { conflict: unknown }>,
-  { sourceIndex, histograms }: BatchContext,
+  { sourceIndex, histograms, monotonic }: BatchContext,
 ): void {
   for (const { since } of accepted.closed) countDrift(histograms, accepted.snapshot, since);
   const snapshot = withCounts(accepted.snapshot, times);
   sourceIndex.put(task.key, { id, snapshot }, weight);
+  (sourceIndex.find(task.key) as Source).heardAt = monotonic();
   task.resolve(snapshot === accepted.snapshot ? accepted : { ...accepted, snapshot });
 }
 

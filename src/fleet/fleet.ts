@@ -61,6 +61,8 @@ export type FleetOptions = {
   readonly store: Store;
   /** Milliseconds since the epoch. */
   readonly now: () => number;
+  /** Milliseconds of a clock that nobody sets: silence and patience are measured with it. */
+  readonly monotonic: () => number;
   readonly staleAfterMs: number;
   readonly limits: Limits;
   /** A report that is not on disk after this long is refused. */
@@ -79,14 +81,15 @@ const MAX_DRIFTS_READ = 50_000;
  * @throws {StoreError} when they cannot be read
  */
 export async function createFleet(options: FleetOptions): Promise<Fleet> {
-  const { store, now, staleAfterMs, limits, commitTimeoutMs } = options;
+  const { store, now, monotonic, staleAfterMs, limits, commitTimeoutMs } = options;
   const sourceIndex = createSourceIndex(limits);
   for await (const page of store.load()) sourceIndex.load(page);
   const histograms = await store.reconcileHistograms();
-  const context: BatchContext = { sourceIndex, histograms, now, staleAfterMs, limits };
+  const context: BatchContext = { sourceIndex, histograms, now, monotonic, staleAfterMs, limits };
   const health = createWriteHealth({
     tryWrite: store.ready,
     now,
+    monotonic,
     timeoutMs: commitTimeoutMs,
     onFailure: options.onStoreError,
   });

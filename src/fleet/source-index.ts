@@ -18,6 +18,8 @@ export type Source = Rendered & {
   textBytes: number;
   /** When a report of this source was last refused, milliseconds; 0 if none was. Not stored. */
   lastRejectedAt: number;
+  /** When this process last got a report of it, also one that it did not take: on the monotonic clock. Undefined: not since the start. */
+  heardAt: number | undefined;
   isRemoved: boolean;
 };
 
@@ -79,6 +81,7 @@ export function createSourceIndex(limits: Limits): SourceIndex {
       nameBytes: weight.nameBytes,
       textBytes: weight.textBytes,
       lastRejectedAt: 0,
+      heardAt: undefined,
       isRemoved: false,
       row: undefined,
       rowIsStale: false,

@@ -20,6 +20,8 @@ export type WriteHealthOptions = {
   readonly tryWrite: () => Promise<void>;
   /** Milliseconds since the epoch. */
   readonly now: () => number;
+  /** Milliseconds of a clock that nobody sets. */
+  readonly monotonic: () => number;
   readonly timeoutMs: number;
   readonly onFailure: (operation: string, error: Error) => void;
 };
@@ -30,14 +32,14 @@ const PROBE_AFTER_MS = 5000;
 const PROBE_TIMEOUT_MS = 2000;
 
 /** Remembers how the last write went, and tries one where nobody has written lately. */
-export function createWriteHealth({ tryWrite, now, timeoutMs, onFailure }: WriteHealthOptions): WriteHealth {
+export function createWriteHealth({ tryWrite, now, monotonic, timeoutMs, onFailure }: WriteHealthOptions): WriteHealth {
   let failure: WriteFailure | undefined;
-  let lastSuccessAt = now();
+  let lastSuccessAt = monotonic();
   let probing: Promise<void> | undefined;
 
   function succeeded(): void {
     failure = undefined;
-    lastSuccessAt = now();
+    lastSuccessAt = monotonic();
   }
 
   function failed(operation: string, error: Error): void {
@@ -64,7 +66,7 @@ export function createWriteHealth({ tryWrite, now, timeoutMs, onFailure }: Write
     succeeded,
     failed,
     async probe() {
-      if (failure === undefined && now() - lastSuccessAt < PROBE_AFTER_MS) return;
+      if (failure === undefined && monotonic() - lastSuccessAt < PROBE_AFTER_MS) return;
       probing ??= write();
       await probing;
     },

@@ -56,6 +56,7 @@ describe('fleet', () => {
     const opened = await createFleet({
       store: disk.store,
       now: clock.now,
+      monotonic: clock.monotonic,
       staleAfterMs: 10 * MINUTE,
       limits: toLimits(100, 500_000),
       commitTimeoutMs: 60_000,

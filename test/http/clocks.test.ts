@@ -1,6 +1,16 @@
 import { expect } from 'chai';
 import { toIso } from '../../src/core/timestamp.ts';
-import { type Clock, NOW, type Service, createClock, makeFolder, reportOf, startService } from '../fixtures.ts';
+import {
+  type Clock,
+  type Disk,
+  NOW,
+  type Service,
+  createClock,
+  createDisk,
+  makeFolder,
+  reportOf,
+  startService,
+} from '../fixtures.ts';
 
 const MINUTE = 60_000;
 const HOUR = 60 * MINUTE;
@@ -80,7 +90,7 @@ describe('clocks that were wrong', () => {
     stale: '1',
   };
 
-  async function history(): Promise<unknown[]> {
+  async function changes(): Promise<unknown[]> {
     const rows = await get<Row[]>(`/history.json?from=${NOW - HOUR}`);
     return rows.map(({ time_ms: time, verdict, drift_count: count }) => [Number(time) - NOW, verdict, count]);
   }
@@ -163,13 +173,33 @@ describe('clocks that were wrong', () => {
     expect(times.filter((time) => Date.parse(time as string) > NOW + HOUR)).to.deep.equal([]);
     const durations = detail.drifts.map(({ duration_seconds: seconds }) => seconds as number);
     expect(Math.min(...durations)).to.be.at.least(0);
-    expect(await history()).to.deep.equal([
+    expect(await changes()).to.deep.equal([
       [0, 'OUT_OF_SYNC', 2],
       // ten minutes after the check of the first report
       [10 * MINUTE, 'STALE', 2],
       [HOUR, 'OUT_OF_SYNC', 2],
       [HOUR + MINUTE, 'OUT_OF_SYNC', 2],
     ]);
+  });
+
+  it('do not keep readiness from trying a write', async () => {
+    await service.stop();
+    let disk: Disk | undefined;
+    service = await startService({
+      dataDir: folder.path,
+      clock,
+      wrapStore(store) {
+        disk = createDisk(store);
+        return disk.store;
+      },
+    });
+    await report([]);
+    disk?.fail('disk full');
+    clock.advance(6000);
+    clock.set(clock.now() - HOUR);
+    expect((await service.request('/readyz')).status).to.equal(503);
+    disk?.heal();
+    expect((await service.request('/readyz')).status).to.equal(200);
   });
 
   describe('the list', () => {
