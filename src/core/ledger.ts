@@ -2,7 +2,8 @@ import type { Report } from './report.ts';
 import { MAX_AHEAD_MS } from './timestamp.ts';
 
 /** What the service concludes now. `syncStatus` is what the latest report said. */
-export type Verdict = 'SYNCED' | 'OUT_OF_SYNC' | 'STALE';
+export const VERDICTS = ['SYNCED', 'OUT_OF_SYNC', 'STALE'] as const;
+export type Verdict = (typeof VERDICTS)[number];
 
 /** One file that differs now. `since` is when this drift was first reported. `times` counts the file's drifts on this source, including this one. */
 export type OpenDrift = { readonly name: string; readonly since: number; readonly times: number };

@@ -48,15 +48,30 @@ const SOURCE_GAUGES: readonly SourceGauge[] = [
  * values are never out of date and the series of removed sources vanish.
  */
 export function* renderFleetMetrics(fleet: Shown, now: number): Generator<string> {
-  yield renderVerdicts(fleet.list(), now);
-  for (const gauge of SOURCE_GAUGES) yield* renderGauge(gauge, fleet, now);
+  const sources = fleet.list();
+  yield renderVerdicts(sources, now);
+  for (const gauge of SOURCE_GAUGES) yield* renderGauge(gauge, sources, fleet.rendered, now);
   yield renderUsage(fleet);
-  yield* renderFileSpread(fleet);
-  yield* renderReconcileHistograms(fleet);
+  yield* renderFileSpread(fleet, () => true);
+  yield* renderReconcileHistograms(fleet, (repo) => fleet.fileSpread.servers(repo) > 0);
 }
 
-function* renderGauge([name, help, value]: SourceGauge, { list, rendered }: Shown, now: number): Generator<string> {
-  const sources = list();
+/** As {@link renderFleetMetrics}, but only the series of these sources, and of the repos that one of them has. */
+export function* renderSourceMetrics(fleet: Shown, sources: readonly Source[], now: number): Generator<string> {
+  const repos = new Set<string>();
+  for (const { snapshot } of sources) repos.add(snapshot.repo);
+  const isShown = (repo: string): boolean => repos.has(repo);
+  for (const gauge of SOURCE_GAUGES) yield* renderGauge(gauge, sources, fleet.rendered, now);
+  yield* renderFileSpread(fleet, isShown);
+  yield* renderReconcileHistograms(fleet, isShown);
+}
+
+function* renderGauge(
+  [name, help, value]: SourceGauge,
+  sources: readonly Source[],
+  rendered: RenderedTexts,
+  now: number,
+): Generator<string> {
   yield head(name, help);
   for (let start = 0; start < sources.length; start += PORTION) {
     let text = '';
@@ -114,10 +129,11 @@ function renderNumber(name: string, help: string, value: number): string {
   return `${head(name, help)}${name} ${value}\n`;
 }
 
-function* renderFileSpread({ fileSpread }: Shown): Generator<string> {
+function* renderFileSpread({ fileSpread }: Shown, isShown: (repo: string) => boolean): Generator<string> {
   yield head('gitops_file_drifted_servers', 'On how many servers of the repo the file differs now, where on several.');
   let text = '';
   for (const [repo, files] of fileSpread.entries()) {
+    if (!isShown(repo)) continue;
     for (const [file, servers] of widestOf(files)) {
       text += `gitops_file_drifted_servers${renderLabels({ repo, file })} ${servers}\n`;
     }
@@ -139,13 +155,16 @@ function widestOf(files: ReadonlyMap<string, number>): (readonly [file: string, 
   return widest.done().items.toReversed();
 }
 
-/** Only of repos that have a source: the series of removed repos must vanish. */
-function* renderReconcileHistograms({ reconcileHistograms, fileSpread }: Shown): Generator<string> {
+/** @param isShown not of repos without a source: the series of removed repos must vanish */
+function* renderReconcileHistograms(
+  { reconcileHistograms }: Shown,
+  isShown: (repo: string) => boolean,
+): Generator<string> {
   const name = 'gitops_drift_duration_seconds';
   const help = 'How long files stayed different, observed when a report says that they are back.';
   let text = `# HELP ${name} ${help}\n# TYPE ${name} histogram\n`;
   for (const [repo, { counts, sumMs }] of reconcileHistograms) {
-    if (fileSpread.servers(repo) === 0) continue;
+    if (!isShown(repo)) continue;
     let total = 0;
     for (const [index, count] of counts.entries()) {
       total += count;

@@ -14,10 +14,11 @@ const list = (name: string) => ({ type: 'array', items: ref(name) });
 const filter = (name: string, what: string) => ({
   name,
   in: 'query',
-  description: `${what}: a comma list or a repeated key; empty and * mean all.`,
+  description: `${what}: a comma list, a repeated key, {a,b} or (a|b); empty, * and \${…} mean all.`,
   schema: string,
 });
 const filters = [filter('repo', 'Repos'), filter('server', 'Servers'), filter('verdict', 'Verdicts')];
+const badFilter = problem('A name that is not known here, or a verdict that is none: the detail names what there is.');
 const time = (name: string, fallback: string) => ({
   name,
   in: 'query',
@@ -207,7 +208,9 @@ const paths = {
       ],
       responses: {
         200: json('How many.', ref('Deleted'), { deleted: 3 }),
-        400: problem('No filter, or an unknown one.'),
+        400: problem(
+          'No filter, one that is empty or holds `${`, a name that is not known here, or a verdict that is none.',
+        ),
         503: unavailable,
       },
     }),
@@ -234,6 +237,7 @@ const paths = {
       responses: {
         200: json('Sorted by repo, then server.', list('Source'), [exampleSource]),
         304: notModified,
+        400: badFilter,
       },
     }),
   },
@@ -244,6 +248,7 @@ const paths = {
       responses: {
         200: { ...json('Sorted by repo, server, name.', list('File'), [exampleFile]), headers: cutHeader },
         304: { description: 'As the If-None-Match says.' },
+        400: badFilter,
       },
     }),
   },
@@ -254,6 +259,7 @@ const paths = {
       responses: {
         200: json('Never null, never empty.', ref('Summary'), exampleSummary),
         304: { description: 'As the If-None-Match says: the same but for generated_at.' },
+        400: badFilter,
       },
     }),
   },
@@ -266,7 +272,7 @@ const paths = {
       responses: {
         200: { ...json('Ascending in time.', list('Change'), [exampleChange]), headers: cutHeader },
         304: { description: 'As the If-None-Match says.' },
-        400: problem('A range or limit that makes no sense.'),
+        400: problem('A range or limit that makes no sense, a name that is not known here, or a verdict that is none.'),
       },
     }),
   },
@@ -277,7 +283,7 @@ const paths = {
       responses: {
         200: { ...json('Sorted by repo, server, name, beginning.', list('Drift'), [exampleDrift]), headers: cutHeader },
         304: { description: 'As the If-None-Match says.' },
-        400: problem('A range or limit that makes no sense.'),
+        400: problem('A range or limit that makes no sense, a name that is not known here, or a verdict that is none.'),
       },
     }),
   },
@@ -298,7 +304,12 @@ const paths = {
   '/metrics': {
     get: guarded('read', {
       summary: 'Metrics for Prometheus',
-      responses: { 200: { description: 'Text format 0.0.4.', content: { 'text/plain': { schema: string } } } },
+      description: 'With a filter only the series of the sources and repos that match, without those of the process.',
+      parameters: filters,
+      responses: {
+        200: { description: 'Text format 0.0.4.', content: { 'text/plain': { schema: string } } },
+        400: badFilter,
+      },
     }),
   },
   '/healthz': {

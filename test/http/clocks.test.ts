@@ -90,7 +90,7 @@ describe('clocks that were wrong', () => {
     stale: '1',
   };
 
-  async function changes(): Promise<unknown[]> {
+  async function changesOfState(): Promise<unknown[]> {
     const rows = await get<Row[]>(`/history.json?from=${NOW - HOUR}`);
     return rows.map(({ time_ms: time, verdict, drift_count: count }) => [Number(time) - NOW, verdict, count]);
   }
@@ -173,7 +173,7 @@ describe('clocks that were wrong', () => {
     expect(times.filter((time) => Date.parse(time as string) > NOW + HOUR)).to.deep.equal([]);
     const durations = detail.drifts.map(({ duration_seconds: seconds }) => seconds as number);
     expect(Math.min(...durations)).to.be.at.least(0);
-    expect(await changes()).to.deep.equal([
+    expect(await changesOfState()).to.deep.equal([
       [0, 'OUT_OF_SYNC', 2],
       // ten minutes after the check of the first report
       [10 * MINUTE, 'STALE', 2],

@@ -1,6 +1,7 @@
 import { parse } from 'node:querystring';
 import { expect } from 'chai';
 import { isFiltering, isSelected, parseFilter } from '../../src/http/filter.ts';
+import { Refusal } from '../../src/core/refusal.ts';
 import { type Source, keyOf } from '../../src/fleet/source-index.ts';
 import { NOW, storedSource, sourceIndexOf } from '../fixtures.ts';
 
@@ -14,7 +15,8 @@ const sources = [
 describe('filter', () => {
   const everything: readonly string[] = [
     '',
-    'other=1',
+    '_=1732540000',
+    '_cb[]=x',
     'repo=',
     'repo=*',
     'repo=rsyslog,*',
@@ -22,6 +24,10 @@ describe('filter', () => {
     'repo=${repo:csv}',
     'repo=%20',
     'repo=*&server=&verdict=${verdict}',
+    'repo={}',
+    'repo=()',
+    'repo={rsyslog,*}',
+    'repo=${repo:regex}&repo=${__all',
   ];
   for (const query of everything) {
     it(`selects everything with "?${query}"`, () => {
@@ -44,7 +50,19 @@ describe('filter', () => {
     ['verdict=OUT_OF_SYNC', [2]],
     ['verdict=STALE', [3, 4]],
     ['verdict=STALE,OUT_OF_SYNC&repo=rsyslog', [3, 4]],
-    ['verdict=synced', []],
+    ['verdict=synced', [1]],
+    ['verdict=Out_Of_Sync,stale', [2, 3, 4]],
+    ['server={web-1,web-2}', [1, 2, 4]],
+    ['server={web-1}', [1, 4]],
+    ['server=(web-1|web-2)', [1, 2, 4]],
+    ['server=web-1|lab', [1, 3, 4]],
+    ['server={web-1,lab}&server=web-2', [1, 2, 3, 4]],
+    ['server=(web\\-1|lab)', [1, 3, 4]],
+    ['server=${server},lab', [3]],
+    ['server=lab,${server:csv}', [3]],
+    ['verdict={synced,stale}', [1, 3, 4]],
+    ['verdict=(SYNCED|STALE)', [1, 3, 4]],
+    ['repo=$repo', []],
     ['repo=nowhere', []],
     ['repo=rsys', []],
   ];
@@ -55,6 +73,31 @@ describe('filter', () => {
     });
   }
 
+  const refused: readonly (readonly [query: string, says: RegExp])[] = [
+    ['status=OUT_OF_SYNC', /^status: not known here. There is repo, server, verdict$/],
+    ['server[]=web-1', /^server\[\]: not known/],
+    ['Repo=rsyslog', /^Repo: not known/],
+    ['repo=rsyslog&sync_status=SYNCED&servers=a', /^sync_status, servers: not known/],
+    ['from=1', /^from: not known/],
+    ['=', /not known/],
+    ['verdict=green', /^verdict: green is none. There is SYNCED, OUT_OF_SYNC, STALE$/],
+    ['verdict=SYNCED,in_sync', /^verdict: in_sync is none/],
+    ['verdict=0', /^verdict: 0 is none/],
+    [`${'x'.repeat(500)}=1`, /^x{200}…: not known/],
+    ['a&b&c&d&e&f&g', /^a, b, c, d, e and 2 more: not known/],
+  ];
+  for (const [query, says] of refused) {
+    it(`refuses "?${query.slice(0, 40)}"`, () => {
+      const error = catchError(() => parseFilter(parse(query)));
+      expect(error).to.be.instanceOf(Refusal).and.include({ reason: 'bad_query' });
+      expect(error.message).to.match(says);
+    });
+  }
+
+  it('takes the names that a route knows beside', () => {
+    expect(isFiltering(parseFilter(parse('from=1&limit=2'), ['from', 'limit']))).to.equal(false);
+  });
+
   it('goes by the verdict of the time that it is asked for', () => {
     const filter = parseFilter({ verdict: 'STALE' });
     const [fresh] = sourceIndexOf(sources).list();
@@ -62,6 +105,15 @@ describe('filter', () => {
     expect(isSelected(filter, fresh as Source, NOW + 600_000)).to.equal(true);
   });
 });
+
+function catchError(run: () => unknown): Error {
+  try {
+    run();
+  } catch (error) {
+    return error as Error;
+  }
+  throw new Error('nothing was refused');
+}
 
 function selected(query: string): number[] {
   const sourceIndex = sourceIndexOf(sources);

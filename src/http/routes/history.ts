@@ -14,7 +14,7 @@ import { type Filter, isSelected, parseFilter } from '../filter.ts';
 import { renderArray } from '../json-list.ts';
 import { createQueryGate } from '../query-gate.ts';
 import { beginRead, sendPortions } from '../response.ts';
-import { parseRange } from '../time-range.ts';
+import { RANGE_NAMES, parseRange } from '../time-range.ts';
 
 /** `/history.json` and `/drifts.json`: what was. */
 export type HistoryRoutes = {
@@ -54,7 +54,7 @@ export function createHistoryRoutes(
   return {
     async getHistory(ctx) {
       const at = now();
-      const filter = parseFilter(ctx.query);
+      const filter = parseFilter(ctx.query, RANGE_NAMES);
       const { to, limit, ...asked } = parseRange(ctx.query, at);
       const from = Math.max(asked.from, at - historyRetentionMs);
       // an answer about the past does not change without the state
@@ -70,7 +70,7 @@ export function createHistoryRoutes(
 
     async getDrifts(ctx) {
       const at = now();
-      const filter = parseFilter(ctx.query);
+      const filter = parseFilter(ctx.query, RANGE_NAMES);
       const { limit, ...range } = parseRange(ctx.query, at);
       // open ones grow with time
       if (!beginRead(ctx, 'json', `${etagAt(at)}.${at}`)) return;

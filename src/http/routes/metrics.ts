@@ -4,10 +4,11 @@ import { clientOf } from '../client.ts';
 import type { Metrics } from '../metrics.ts';
 import type { Places } from '../places.ts';
 import { beginRead, sendPortions } from '../response.ts';
-import { renderFleetMetrics } from '../fleet-metrics.ts';
+import { isFiltering, parseFilter, selectSources } from '../filter.ts';
+import { renderFleetMetrics, renderSourceMetrics } from '../fleet-metrics.ts';
 
 /**
- * `GET /metrics`: what this process counts, then what the fleet knows.
+ * `GET /metrics`: what this process counts, then what the fleet knows. With a filter only what is known of the sources that match.
  * @param now milliseconds since the epoch
  */
 export function createMetricsRoute(
@@ -17,9 +18,14 @@ export function createMetricsRoute(
   now: () => number,
 ): (ctx: Context) => Promise<void> {
   return async (ctx) => {
+    const filter = parseFilter(ctx.query);
     await places.take(clientOf(ctx), ctx.res);
     beginRead(ctx, metrics.contentType);
-    sendPortions(ctx, renderAll(metrics, fleet, now()));
+    const at = now();
+    const portions = isFiltering(filter)
+      ? renderSourceMetrics(fleet, selectSources(fleet, filter, at), at)
+      : renderAll(metrics, fleet, at);
+    sendPortions(ctx, portions);
   };
 }
 

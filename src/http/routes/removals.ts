@@ -2,11 +2,10 @@ import type { ParsedUrlQuery } from 'node:querystring';
 import type { Context } from 'koa';
 import type { Logger } from 'pino';
 import { authorizeSource, isForSource } from '../../access/authorize.ts';
-import { Refusal } from '../../core/refusal.ts';
 import type { Fleet } from '../../fleet/fleet.ts';
 import type { Source } from '../../fleet/source-index.ts';
 import { tokenOf } from '../authorization.ts';
-import { type Filter, isFiltering, isSelected, parseFilter } from '../filter.ts';
+import { type Filter, FILTERS, badQuery, isFiltering, isSelected, parseFilter, valuesOf } from '../filter.ts';
 import { type Deletion, logDeletion } from '../request-log.ts';
 import { sourceParams, unknownSource } from './source-detail.ts';
 
@@ -15,8 +14,6 @@ export type RemovalRoutes = {
   deleteOne(ctx: Context): Promise<void>;
   deleteMatching(ctx: Context): Promise<void>;
 };
-
-const FILTERS = new Set(['repo', 'server', 'verdict']);
 
 /** @param now milliseconds since the epoch */
 export function createRemovalRoutes(fleet: Fleet, now: () => number, log: Logger): RemovalRoutes {
@@ -67,24 +64,27 @@ export function createRemovalRoutes(fleet: Fleet, now: () => number, log: Logger
  * What to delete. Anything that leaves that in doubt is refused.
  * @throws {Refusal} `bad_query`
  */
-function parseSelection({ dry_run: dryRun, ...filters }: ParsedUrlQuery): {
+function parseSelection(query: ParsedUrlQuery): {
   filter: Filter;
   filters: ParsedUrlQuery;
   isDryRun: boolean;
 } {
-  const unknown = Object.keys(filters).filter((name) => !FILTERS.has(name));
-  if (unknown.length > 0)
-    throw badQuery(`${unknown.join(', ')}: not known here. Use repo, server, verdict and dry_run`);
-  const texts = Object.values(filters).flat();
-  if (texts.some((text) => text?.includes('${'))) {
-    throw badQuery('A variable was not filled in ("${"), so it is not clear what to delete');
+  const { dry_run: dryRun, ...filters } = query;
+  const filter = parseFilter(query, ['dry_run']);
+  for (const name of FILTERS) {
+    for (const text of [filters[name] ?? []].flat()) requireFilledIn(name, text);
   }
   if (dryRun !== undefined && dryRun !== 'true' && dryRun !== 'false') throw badQuery('dry_run must be true or false');
-  const filter = parseFilter(filters);
   if (!isFiltering(filter)) throw badQuery('Name what to delete: at least one of repo, server and verdict');
   return { filter, filters, isDryRun: dryRun === 'true' };
 }
 
-function badQuery(detail: string): Refusal {
-  return new Refusal('bad_query', detail);
+/** A variable that was not set must not delete more. */
+function requireFilledIn(name: string, text: string): void {
+  if (text.includes('${')) {
+    throw badQuery(`${name}: a variable was not filled in ("\${"), so it is not clear what to delete`);
+  }
+  if (valuesOf(text).length === 0) {
+    throw badQuery(`${name} is empty, as where a variable is not set: leave it out, or send * for all`);
+  }
 }

@@ -8,7 +8,7 @@ import type { RenderedTexts } from '../../fleet/rendered-text.ts';
 import type { Source } from '../../fleet/source-index.ts';
 import { clientOf } from '../client.ts';
 import type { FleetEtag } from '../etag.ts';
-import { type Filter, isFiltering, isSelected, parseFilter } from '../filter.ts';
+import { type Filter, isFiltering, parseFilter, selectSources } from '../filter.ts';
 import { joinPortions, renderArray, renderBeginning } from '../json-list.ts';
 import type { Places } from '../places.ts';
 import { beginRead, sendPortions, sendShared, toSharedBody } from '../response.ts';
@@ -44,11 +44,7 @@ export type SourceRoutesOptions = {
 export function createSourceRoutes({ fleet, etagAt, now, places, unread }: SourceRoutesOptions): SourceRoutes {
   const etagNow = (): string => etagAt(now());
 
-  function select(filter: Filter, at: number): readonly Source[] {
-    if (!isFiltering(filter)) return fleet.list();
-    const candidates = filter.repo ? [...filter.repo].toSorted().flatMap(fleet.listOf) : fleet.list();
-    return candidates.filter((source) => isSelected(filter, source, at));
-  }
+  const select = (filter: Filter, at: number): readonly Source[] => selectSources(fleet, filter, at);
 
   function createList(rows: Rows): SourceRoutes['getSources'] {
     const render = (filter: Filter): Iterator<string> & Iterable<string> => {
