@@ -72,6 +72,7 @@ export function storedSource(
     statusSince: NOW,
     receivedAt: NOW,
     staleAt: NOW - 5000 + 600_000,
+    lastRejectedAt: null,
     ...changes,
   };
   return { id, snapshot };
@@ -156,8 +157,8 @@ export function tokensText(tokens: readonly Record<string, unknown>[], anonymous
 }
 
 /** Polls until the condition holds. Mocha's timeout ends it. */
-export async function until(isTrue: () => boolean): Promise<void> {
-  while (!isTrue()) await setTimeout(2);
+export async function until(isTrue: () => boolean | Promise<boolean>): Promise<void> {
+  while (!(await isTrue())) await setTimeout(2);
 }
 
 export type Disk = {

@@ -39,6 +39,8 @@ export type Snapshot = {
   readonly statusSince: number;
   readonly receivedAt: number;
   readonly staleAt: number;
+  /** When a report was last refused, by the service's clock; null: none was since the newest report. */
+  readonly lastRejectedAt: number | null;
 };
 
 /** A time in which a source was STALE: `from` inclusive, `to` exclusive. */
@@ -104,6 +106,7 @@ export function advance(
     statusSince: before !== null && before.syncStatus === report.syncStatus ? before.statusSince : at,
     receivedAt: at,
     staleAt: report.lastCheckMs + (report.staleAfterMs ?? defaultStaleAfterMs),
+    lastRejectedAt: null,
   };
   // a status cannot change without its files: they are empty exactly when SYNCED
   let result: Advance['result'] = opened.length > 0 || closed.length > 0 ? 'changed' : 'unchanged';

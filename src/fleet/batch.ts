@@ -19,10 +19,11 @@ export type Accepted = {
   readonly closed: readonly OpenDrift[];
 };
 
-/** What waits in the queue: a report to store, or a source to forget if `isWanted` still holds by then. */
+/** What waits in the queue: a report to store, a source to forget if `isWanted` still holds by then, or a note that a report was refused. */
 export type Work =
   | { readonly report: Report; readonly reporter: Reporter | undefined }
-  | { readonly removal: Source; readonly isWanted: (source: Source) => boolean };
+  | { readonly removal: Source; readonly isWanted: (source: Source) => boolean }
+  | { readonly rejected: Source };
 
 /** A task and what it means. Without a change there is nothing to write. */
 export type Step = {
@@ -31,6 +32,8 @@ export type Step = {
   readonly change: Change | null;
   /** Of the snapshot that a report leads to. */
   readonly weight?: Weight;
+  /** When a report of the source had last been refused when the accepted one was planned. */
+  readonly rejectedAt?: number | null;
 };
 export type WritingStep = Step & { readonly change: Change };
 
@@ -61,10 +64,7 @@ export function planBatch(
   for (const task of batch) {
     const source = context.sourceIndex.find(task.key);
     const snapshot = whole.get(task.key)?.snapshot ?? source?.snapshot ?? null;
-    const step =
-      'removal' in task.work
-        ? planRemoval(task, task.work, source, snapshot, context.now())
-        : planReport(task, task.work, source, snapshot, context, admission);
+    const step = planTask(task, source, snapshot, context, admission);
     if (step instanceof Refusal) task.reject(step);
     else steps.push(step);
   }
@@ -86,14 +86,26 @@ export function settleBatch(
     if ('conflict' in outcome) {
       context.sourceIndex.put(step.task.key, outcome.conflict);
       again.push(step.task);
-    } else if (step.change.kind === 'removal') {
-      context.sourceIndex.put(step.task.key, null);
-      step.task.resolve(step.accepted);
-    } else {
+    } else if (step.change.kind === 'report') {
       settleReport(step, outcome, context);
+    } else {
+      if (step.change.kind === 'removal') context.sourceIndex.put(step.task.key, null);
+      step.task.resolve(step.accepted);
     }
   }
   return again;
+}
+
+function planTask(
+  task: Task<Work, Accepted>,
+  source: Source | undefined,
+  snapshot: Snapshot | null,
+  context: BatchContext,
+  admission: Admission,
+): Step | Refusal {
+  if ('removal' in task.work) return planRemoval(task, task.work, source, snapshot, context.now());
+  if ('rejected' in task.work) return planRejection(task, task.work.rejected, source);
+  return planReport(task, task.work, source, snapshot, context, admission);
 }
 
 function planReport(
@@ -120,6 +132,7 @@ function planReport(
     accepted: { result, previous, snapshot: next, opened, closed },
     change: { kind: 'report', expected, advance: advanced, diffs: report.diffs },
     weight,
+    rejectedAt: source?.snapshot.lastRejectedAt ?? null,
   };
 }
 
@@ -156,15 +169,31 @@ function planRemoval(
   };
 }
 
+/** Nothing is left to write where the source is gone, or a report has been accepted since. */
+function planRejection(task: Task<Work, Accepted>, rejected: Source, source: Source | undefined): Step | Refusal {
+  const { snapshot, id } = rejected;
+  if (source !== rejected) return new Refusal('unknown_source', 'The source is gone already');
+  const at = snapshot.lastRejectedAt;
+  return {
+    task,
+    accepted: { result: 'unchanged', previous: snapshot, snapshot, opened: [], closed: [] },
+    change: at === null ? null : { kind: 'rejection', id, at },
+  };
+}
+
 function settleReport(
-  { task, accepted, weight }: Step,
+  { task, accepted, weight, rejectedAt }: Step,
   { id, times }: Exclude<Outcome, { conflict: unknown }>,
   { sourceIndex, histograms, monotonic }: BatchContext,
 ): void {
   for (const { since } of accepted.closed) countDrift(histograms, accepted.snapshot, since);
   const snapshot = withCounts(accepted.snapshot, times);
+  // refused since the accepted one was planned: after it, as it seems to whoever sent both
+  const refusedSince = sourceIndex.find(task.key)?.snapshot.lastRejectedAt ?? null;
   sourceIndex.put(task.key, { id, snapshot }, weight);
-  (sourceIndex.find(task.key) as Source).heardAt = monotonic();
+  const source = sourceIndex.find(task.key) as Source;
+  source.heardAt = monotonic();
+  if (refusedSince !== null && refusedSince !== rejectedAt) sourceIndex.reject(source, refusedSince);
   task.resolve(snapshot === accepted.snapshot ? accepted : { ...accepted, snapshot });
 }
 

@@ -27,6 +27,11 @@ export type Fleet = {
    * @throws {Refusal} `store_unavailable`; some may be gone by then
    */
   remove(sources: readonly Source[], isWanted?: (source: Source) => boolean): Promise<number>;
+  /**
+   * Notes that a report of the source was refused. It is shown at once, and written with the next commit; nobody waits for that. While the
+   * disk cannot be written it is in memory only.
+   */
+  noteRejection(source: Source): void;
   find(repo: string, server: string): Source | undefined;
   /** All sources, sorted by repo, then server. The list is never changed afterwards, the sources in it are. */
   list(): readonly Source[];
@@ -71,6 +76,8 @@ export type FleetOptions = {
   readonly onStoreError: (operation: string, error: Error) => void;
 };
 
+/** Rejections of one source are noted no more often. */
+const NOTE_REJECTION_MS = 1000;
 /** Open drifts read from the disk for one batch, at most, unless a single source has more. */
 const MAX_DRIFTS_READ = 50_000;
 
@@ -99,7 +106,23 @@ export async function createFleet(options: FleetOptions): Promise<Fleet> {
     onTimeout: (error) => health.failed('commit', error),
   });
 
+  /** Their rejections wait to be written: each source at most once. */
+  const rejected = new Set<Source>();
+
+  function noteRejection(source: Source): void {
+    source.heardAt = monotonic();
+    const isNoted = source.snapshot.lastRejectedAt !== null;
+    if (source.isRemoved || (isNoted && monotonic() - source.rejectionNotedAt < NOTE_REJECTION_MS)) return;
+    source.rejectionNotedAt = monotonic();
+    sourceIndex.reject(source, now());
+    if (rejected.has(source) || health.failure !== undefined) return;
+    rejected.add(source);
+    const done = (): boolean => rejected.delete(source);
+    queue.add({ rejected: source }, source.key, 0).then(done, done);
+  }
+
   return {
+    noteRejection,
     submit: (report, bytes, reporter) => queue.add({ report, reporter }, keyOf(report.repo, report.server), bytes),
     remove: (sources, isWanted = () => true) => removeAll(queue, sources, isWanted),
     find: (repo, server) => sourceIndex.find(keyOf(repo, server)),

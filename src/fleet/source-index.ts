@@ -16,8 +16,8 @@ export type Source = Rendered & {
   nameBytes: number;
   /** Of its other text. */
   textBytes: number;
-  /** When a report of this source was last refused, milliseconds; 0 if none was. Not stored. */
-  lastRejectedAt: number;
+  /** When its last refusal was noted, on the monotonic clock. */
+  rejectionNotedAt: number;
   /** When this process last got a report of it, also one that it did not take: on the monotonic clock. Undefined: not since the start. */
   heardAt: number | undefined;
   isRemoved: boolean;
@@ -47,6 +47,8 @@ export type SourceIndex = {
    * @param weight of its snapshot, if it is known already
    */
   put(key: string, stored: StoredSource | null, weight?: Weight): void;
+  /** Notes in memory that a report of the source was refused. */
+  reject(source: Source, at: number): void;
   /** Adds a page of stored sources. All pages come before the first read, sorted by repo, then server. */
   load(page: readonly StoredSource[]): void;
 };
@@ -80,7 +82,7 @@ export function createSourceIndex(limits: Limits): SourceIndex {
       snapshot,
       nameBytes: weight.nameBytes,
       textBytes: weight.textBytes,
-      lastRejectedAt: 0,
+      rejectionNotedAt: Number.NEGATIVE_INFINITY,
       heardAt: undefined,
       isRemoved: false,
       row: undefined,
@@ -186,6 +188,11 @@ export function createSourceIndex(limits: Limits): SourceIndex {
       if (source !== undefined) remove(source);
       if (next !== null) added.push(add(key, next, weight ?? weigh(next.snapshot)));
       if (added.length >= MERGE_AFTER) merge();
+    },
+    reject(source, at) {
+      revision += 1;
+      source.snapshot = { ...source.snapshot, lastRejectedAt: at };
+      rendered.dropRow(source);
     },
     load(page) {
       for (const source of page) {

@@ -88,7 +88,7 @@ export function createApp(options: AppOptions): Koa {
 
 /** Every route, on one screen. The handlers are in `routes/`, by the names of their URLs. */
 function createRoutes(options: AppOptions, places: Places, unread: Unread): Router {
-  const { fleet, store, metrics, events, now, bootId, isStopping } = options;
+  const { fleet, metrics, events, now, bootId, isStopping } = options;
   const may = options.requireScope;
   const etagAt = createFleetEtag(fleet, bootId);
   const { attributeRefusal, requireJson, readBody, postReport } = createReportRoutes(options);
@@ -96,7 +96,7 @@ function createRoutes(options: AppOptions, places: Places, unread: Unread): Rout
   const history = createHistoryRoutes(options, etagAt);
   const removals = createRemovalRoutes(fleet, now, options.log);
   const health = createHealthRoutes(fleet, isStopping);
-  const getSource = createSourceDetailRoute(store, bootId, now);
+  const getSource = createSourceDetailRoute(options);
   // all methods, so that one that nobody has here is a 405, or a 404 where there is no route
   // exact paths, so that a proxy's rule for one of them cannot be walked around
   const router = new Router({ methods: [...METHODS], sensitive: true, strict: true });

@@ -39,7 +39,7 @@ const SOURCE_GAUGES: readonly SourceGauge[] = [
   [
     'gitops_last_rejected_timestamp_seconds',
     'When a report of the source was last refused.',
-    ({ lastRejectedAt }) => (lastRejectedAt === 0 ? undefined : lastRejectedAt / 1000),
+    ({ snapshot: { lastRejectedAt } }) => (lastRejectedAt === null ? undefined : lastRejectedAt / 1000),
   ],
 ];
 

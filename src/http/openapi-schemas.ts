@@ -39,6 +39,10 @@ const sourceFields = {
   status_since: timestamp,
   received_at: timestamp,
   stale_at: timestamp,
+  last_rejected_at: {
+    ...nullable(timestamp),
+    description: 'When a report was last refused, from who may report for the source; null once one is accepted.',
+  },
   reported_by: {
     ...nullable(string),
     description: 'The name of the token that the newest report came with.',

@@ -93,6 +93,7 @@ const exampleSource = {
   status_since: '2026-04-21T10:32:16.204Z',
   received_at: '2026-04-21T10:32:16.204Z',
   stale_at: '2026-04-21T10:42:15.000Z',
+  last_rejected_at: null,
   reported_by: 'woodpecker',
   files_text: 'rsyslog.conf, rsyslog.d/30-lab.conf',
 };

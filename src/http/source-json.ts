@@ -37,6 +37,7 @@ function toRow(snapshot: Snapshot, now: number) {
     status_since: toIso(snapshot.statusSince),
     received_at: toIso(snapshot.receivedAt),
     stale_at: toIso(snapshot.staleAt),
+    last_rejected_at: snapshot.lastRejectedAt === null ? null : toIso(snapshot.lastRejectedAt),
     reported_by: snapshot.reportedBy,
     files_text: snapshot.files.map(({ name }) => name).join(', '),
   };

@@ -30,7 +30,10 @@ export type RemovalChange = {
   readonly isRewound: boolean;
 };
 
-export type Change = ReportChange | RemovalChange;
+/** Notes when a report was refused. Its outcome is never a conflict. */
+export type RejectionChange = { readonly kind: 'rejection'; readonly id: number; readonly at: number };
+
+export type Change = ReportChange | RemovalChange | RejectionChange;
 
 /**
  * The result of one change. If it was done: the row's id and `times` for each of `advance.opened`, in order. `times` counts the drifts of that

@@ -9,7 +9,7 @@ describe('source index', () => {
     const sourceIndex = sourceIndexOf([storedSource(1, { server: 'a' }), storedSource(2, { server: 'b' })]);
     expect(sourceIndex.size).to.equal(2);
     expect(sourceIndex.list().map(({ id }) => id)).to.deep.equal([1, 2]);
-    expect(sourceIndex.find(keyOf('web', 'b'))).to.include({ id: 2, isRemoved: false, lastRejectedAt: 0 });
+    expect(sourceIndex.find(keyOf('web', 'b'))).to.include({ id: 2, isRemoved: false });
   });
 
   it('lists by repo, then server, in the order of their characters', () => {

@@ -296,12 +296,20 @@ describe('with access control, the service', () => {
 
     const refused = /^gitops_last_rejected_timestamp_seconds\{repo="rsyslog",server="rsyslog-lab"\} 1776767540$/m;
 
-    it('with its source, where a known token tells of it', async () => {
+    it('with its source, where the token may report for it', async () => {
+      expect((await post('ci', reportBody({ drift_count: 9 }))).status).to.equal(422);
+      expect(await scrape()).to.match(refused);
+    });
+
+    it('but not with a source that the token may not report for', async () => {
       await post('cleaner', reportBody());
-      expect(await scrape()).to.not.match(refused);
+      await post('cleaner', reportBody({ drift_count: 9 }));
       tokens = tokensText([{ ...ENTRIES[0], servers: ['other'] }, ...ENTRIES.slice(1)]);
       await expectRefusal(await post('ci', reportBody()), 403);
-      expect(await scrape()).to.match(refused);
+      expect((await post('ci', reportBody({ drift_count: 9 }))).status).to.equal(422);
+      await post('ci', JSON.stringify(reportBody()).slice(0, -1));
+      expect(await scrape()).to.not.match(refused);
+      expect(service.fleet.list()[0]?.snapshot.lastRejectedAt).to.equal(null);
     });
 
     it('with its source, where the token can be for one source only', async () => {

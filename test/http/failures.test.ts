@@ -1,6 +1,7 @@
 import { expect } from 'chai';
+import { toIso } from '../../src/core/timestamp.ts';
 import { type Store, StoreError } from '../../src/store/store.ts';
-import { type Service, reportBody, reportOf, startService } from '../fixtures.ts';
+import { NOW, type Service, reportBody, reportOf, startService } from '../fixtures.ts';
 
 const LAB = '/api/status/rsyslog/rsyslog-lab';
 
@@ -46,11 +47,12 @@ describe('when the store fails, the service', () => {
   });
 
   it('shows what was there before, and answers as before when writes succeed again', async () => {
-    const before = await (await service.request('/status.json')).text();
+    const before = (await (await service.request('/status.json')).json()) as Record<string, unknown>[];
     breakWrites();
     await service.post(reportOf(['x']));
     await service.post(reportOf([], { server: 'new' }));
-    expect(await (await service.request('/status.json')).text()).to.equal(before);
+    const refused = before.map((row) => ({ ...row, last_rejected_at: toIso(NOW) }));
+    expect(await (await service.request('/status.json')).json()).to.deep.equal(refused);
     expect((await service.request(LAB)).status).to.equal(200);
     fault = {};
     expect(await (await service.post(reportOf(['x']))).json()).to.deep.include({ result: 'changed', opened: ['x'] });

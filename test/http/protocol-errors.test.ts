@@ -169,7 +169,7 @@ describe('broken HTTP', () => {
       const text = await scrape();
       expect(text).to.contain('gitops_reports_total{result="rejected"} 0\n');
       expect(text).to.not.match(/gitops_reports_rejected_total\{reason="\w+"\} [1-9]/);
-      expect(service.fleet.find('rsyslog', 'rsyslog-lab')?.lastRejectedAt).to.equal(0);
+      expect(service.fleet.find('rsyslog', 'rsyslog-lab')?.snapshot.lastRejectedAt).to.equal(null);
     });
   }
 

@@ -39,6 +39,7 @@ describe('source JSON', () => {
         status_since: toIso(NOW - 500),
         received_at: toIso(NOW),
         stale_at: toIso(staleAt),
+        last_rejected_at: null,
         reported_by: null,
         files_text: 'a, b',
       });

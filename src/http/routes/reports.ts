@@ -1,6 +1,7 @@
 import type { IncomingMessage } from 'node:http';
 import type { Context, Middleware, Next } from 'koa';
-import { type SourceName, authorizeSource } from '../../access/authorize.ts';
+import { AccessRefusal, type SourceName, authorizeSource } from '../../access/authorize.ts';
+import type { Token } from '../../access/tokens.ts';
 import { Refusal } from '../../core/refusal.ts';
 import { parseReport, sourceOf } from '../../core/report.ts';
 import type { Fleet } from '../../fleet/fleet.ts';
@@ -42,7 +43,8 @@ export function createReportRoutes(options: ReportRoutesOptions): ReportRoutes {
           sourceOf(ctx.request.body ?? (error as { body?: unknown }).body) ??
           tokenOf(ctx)?.onlySource;
         const source = named && fleet.find(named.repo, named.server);
-        if (source !== undefined && !isBroken(ctx.req)) source.lastRejectedAt = now();
+        if (source !== undefined && !isBroken(ctx.req) && mayReport(tokenOf(ctx), source.snapshot, error))
+          fleet.noteRejection(source);
         ctx.state.source ??= named;
         throw error;
       }
@@ -67,6 +69,12 @@ export function createReportRoutes(options: ReportRoutesOptions): ReportRoutes {
       ctx.body = `${receipt}\n`;
     },
   };
+}
+
+/** Whether who was refused may report for the source at all: nobody else has a say in how it stands. */
+function mayReport(token: Token | undefined, source: SourceName, error: unknown): boolean {
+  if (token !== undefined && token.scopes.has('report')) return token.isFor(source.repo, source.server);
+  return !(error instanceof AccessRefusal);
 }
 
 /** `application/json`, whose encoding is UTF-8 by definition. */

@@ -5,34 +5,53 @@ import { Refusal } from '../../core/refusal.ts';
 import { verdictOf } from '../../core/ledger.ts';
 import { MAX_KEY_LENGTH } from '../../core/report-schema.ts';
 import { sourceOf } from '../../core/report.ts';
-import type { Store } from '../../store/store.ts';
+import type { Fleet } from '../../fleet/fleet.ts';
+import type { Source } from '../../fleet/source-index.ts';
+import type { Detail, Store } from '../../store/store.ts';
 import { beginRead, sendShared, toSharedBody } from '../response.ts';
 import { toDetail } from '../source-json.ts';
 import { shorten } from '../target.ts';
 
 const MAX_DRIFTS = 50;
 
+export type SourceDetailOptions = {
+  readonly store: Store;
+  readonly fleet: Fleet;
+  /** What ETags begin with. */
+  readonly bootId: string;
+  /** Milliseconds since the epoch. */
+  readonly now: () => number;
+};
+
 /**
  * `GET /api/status/{repo}/{server}` and `GET /api/status?repo=…&server=…`: one source in full.
- * @param bootId what ETags begin with
- * @param now milliseconds since the epoch
  */
-export function createSourceDetailRoute(
-  store: Store,
-  bootId: string,
-  now: () => number,
-): (ctx: Context) => Promise<void> {
+export function createSourceDetailRoute({
+  store,
+  fleet,
+  bootId,
+  now,
+}: SourceDetailOptions): (ctx: Context) => Promise<void> {
   return async (ctx) => {
     const { repo, server } = sourceParams(ctx);
-    const detail = await store.detail(repo, server, MAX_DRIFTS);
-    if (detail === null) throw unknownSource(repo, server);
+    const stored = await store.detail(repo, server, MAX_DRIFTS);
+    if (stored === null) throw unknownSource(repo, server);
+    const detail = withRejection(stored, fleet.find(repo, server));
     const at = now();
     // other states of the same version are those that time makes: it becomes STALE, and open drifts grow
-    const { version, files } = detail.snapshot;
+    const { version, files, lastRejectedAt } = detail.snapshot;
     const state = files.length > 0 ? at : verdictOf(detail.snapshot, at);
-    if (!beginRead(ctx, 'json', `${bootId}.${detail.id}.${version}.${state}`)) return;
+    if (!beginRead(ctx, 'json', `${bootId}.${detail.id}.${version}.${lastRejectedAt ?? ''}.${state}`)) return;
     await sendShared(ctx, toSharedBody(`${JSON.stringify(toDetail(detail, at))}\n`));
   };
+}
+
+/** A rejection may not be on disk yet. */
+function withRejection(detail: Detail, source: Source | undefined): Detail {
+  const { snapshot, id } = detail;
+  // of another version, memory has what came before or after
+  if (source?.id !== id || source.snapshot.version !== snapshot.version) return detail;
+  return { ...detail, snapshot: { ...snapshot, lastRejectedAt: source.snapshot.lastRejectedAt } };
 }
 
 /**

@@ -68,6 +68,10 @@ export const MIGRATIONS = [
   -- The name of the token that the newest report came with: what counts towards its share, also after a restart.
   ALTER TABLE sources ADD COLUMN reported_by TEXT;
   `,
+  `
+  -- When a report of the source was last refused; null once one is accepted.
+  ALTER TABLE sources ADD COLUMN last_rejected_at INTEGER;
+  `,
 ];
 
 /** Brings the schema up to date, each step in a transaction of its own. */

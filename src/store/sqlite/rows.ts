@@ -37,9 +37,11 @@ export type RemovalTuple = [
   isRewound: boolean,
 ];
 
+export type RejectionTuple = [id: number, at: number];
+
 /** The columns of {@link SourceRow}, in the same order. */
 export const SOURCE_COLUMNS = `id, repo, server, version, sync_status, last_check, commit_id, pipeline_url, reported_by,
-  first_seen, status_since, received_at, stale_at, files`;
+  first_seen, status_since, received_at, stale_at, last_rejected_at, files`;
 
 export type SourceRow = [
   id: number,
@@ -55,6 +57,7 @@ export type SourceRow = [
   statusSince: number,
   receivedAt: number,
   staleAt: number,
+  lastRejectedAt: number | null,
   files: string,
 ];
 
@@ -77,6 +80,7 @@ export function toStoredSource(row: SourceRow, parse: (lastCheck: string) => num
     statusSince,
     receivedAt,
     staleAt,
+    lastRejectedAt,
     files,
   ] = row;
   const snapshot: Snapshot = {
@@ -96,6 +100,7 @@ export function toStoredSource(row: SourceRow, parse: (lastCheck: string) => num
     statusSince,
     receivedAt,
     staleAt,
+    lastRejectedAt,
   };
   return { id, snapshot };
 }

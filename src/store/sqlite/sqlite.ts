@@ -9,7 +9,14 @@ import { makePrivate } from './private.ts';
 import type { StateChange } from '../../core/history.ts';
 import type { DriftRow } from './history-queries.ts';
 import type { ChangeRow, Page, ReaderOperations } from './reader.ts';
-import { type FileTuple, type OutcomeTuple, type RemovalTuple, type ReportTuple, toStoredSource } from './rows.ts';
+import {
+  type FileTuple,
+  type OutcomeTuple,
+  type RejectionTuple,
+  type RemovalTuple,
+  type ReportTuple,
+  toStoredSource,
+} from './rows.ts';
 import type { WriterOperations } from './writer.ts';
 import {
   type Change,
@@ -200,8 +207,9 @@ async function startWriter(file: string) {
   }
 }
 
-function toTuple(change: Change): ReportTuple | RemovalTuple {
-  return change.kind === 'report' ? reportTuple(change) : removalTuple(change);
+function toTuple(change: Change): ReportTuple | RemovalTuple | RejectionTuple {
+  if (change.kind === 'report') return reportTuple(change);
+  return change.kind === 'removal' ? removalTuple(change) : [change.id, change.at];
 }
 
 function reportTuple({ expected, advance, diffs }: ReportChange): ReportTuple {

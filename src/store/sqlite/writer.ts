@@ -7,6 +7,7 @@ import {
   SOURCE_COLUMNS,
   type FileTuple,
   type OutcomeTuple,
+  type RejectionTuple,
   type RemovalTuple,
   type ReportTuple,
   type SourceRow,
@@ -34,10 +35,11 @@ const insertSource =
   received_at, stale_at, diffs, files, repo, server) VALUES (1, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING`);
 const [updateSource, updateSourceAndFiles] = ['', ', files = ?'].map((files) =>
   prepare(`UPDATE sources SET version = ?, sync_status = ?, last_check = ?, commit_id = ?, pipeline_url = ?, reported_by = ?, status_since = ?,
-    received_at = ?, stale_at = ?, diffs = ?${files} WHERE id = ? AND version = ? AND removed_at IS NULL`),
+    received_at = ?, stale_at = ?, diffs = ?, last_rejected_at = NULL${files} WHERE id = ? AND version = ? AND removed_at IS NULL`),
 ) as [StatementSync, StatementSync];
 const removeSource = prepare(`UPDATE sources SET removed_at = ?, files = '[]', diffs = NULL
   WHERE id = ? AND version = ? AND removed_at IS NULL`);
+const noteRejection = prepare('UPDATE sources SET last_rejected_at = ? WHERE id = ? AND removed_at IS NULL');
 const insertDrift = prepare('INSERT INTO drifts (source_id, name, times, opened_at, closed_at) VALUES (?, ?, ?, ?, ?)');
 const insertLapse = prepare('INSERT INTO lapses (source_id, began_at, ended_at) VALUES (?, ?, ?)');
 const rewindHistory = [
@@ -87,8 +89,7 @@ const operations = {
 
   reconcileHistograms: (): HistogramRow[] => selectAllHistograms.all() as unknown as HistogramRow[],
 
-  commit: (changes: (ReportTuple | RemovalTuple)[]): OutcomeTuple[] =>
-    inTransaction(() => changes.map((change) => (isRemoval(change) ? remove(change) : report(change)))),
+  commit: (changes: ChangeTuple[]): OutcomeTuple[] => inTransaction(() => changes.map(apply)),
 
   prune: (before: number, limit: number): number =>
     inTransaction(() =>
@@ -125,8 +126,17 @@ function inTransaction<T>(work: () => T): T {
   }
 }
 
-function isRemoval(change: ReportTuple | RemovalTuple): change is RemovalTuple {
-  return change.length === 6;
+type ChangeTuple = ReportTuple | RemovalTuple | RejectionTuple;
+
+/** They are told apart by their lengths. */
+function apply(change: ChangeTuple): OutcomeTuple {
+  if (change.length === 6) return remove(change);
+  return change.length === 2 ? reject(change) : report(change);
+}
+
+function reject([id, at]: RejectionTuple): OutcomeTuple {
+  noteRejection.run(at, id);
+  return [id, null];
 }
 
 function report(change: ReportTuple): OutcomeTuple {

@@ -2,7 +2,8 @@ import { once } from 'node:events';
 import { request } from 'node:http';
 import { brotliCompressSync, deflateSync, gzipSync } from 'node:zlib';
 import { expect } from 'chai';
-import { type Service, reportBody, reportOf, startService } from '../../fixtures.ts';
+import { toIso } from '../../../src/core/timestamp.ts';
+import { NOW, type Service, reportBody, reportOf, startService } from '../../fixtures.ts';
 import { until } from '../../process.ts';
 
 type ProblemBody = {
@@ -142,9 +143,12 @@ describe('a report that is sent', () => {
 
     it('changes nothing of its source but when it was last refused', async () => {
       await service.post(reportBody());
-      const before = await (await service.request('/status.json')).text();
+      const before = await (await service.request('/status.json')).json();
       await expectProblem(await service.post(reportBody({ drift_count: 5 })), 422, 'invalid');
-      expect(await (await service.request('/status.json')).text()).to.equal(before);
+      const [row] = before as Record<string, unknown>[];
+      expect(row).to.include({ last_rejected_at: null });
+      const after = [{ ...row, last_rejected_at: toIso(NOW) }];
+      expect(await (await service.request('/status.json')).json()).to.deep.equal(after);
       expect(await (await service.request('/metrics')).text()).to.match(
         /^gitops_last_rejected_timestamp_seconds\{repo="rsyslog",server="rsyslog-lab"\} 1776767540$/m,
       );
