@@ -13,6 +13,7 @@ import { codesOf, read, rowsOf } from './markdown.ts';
 
 type Schema = {
   readonly type?: unknown;
+  readonly enum?: unknown;
   readonly properties?: Readonly<Record<string, Schema>>;
   readonly items?: Schema;
 };

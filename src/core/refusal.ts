@@ -31,6 +31,14 @@ export const REFUSAL_REASONS = [
 ] as const;
 export type RefusalReason = (typeof REFUSAL_REASONS)[number];
 
+export type Stored = false | 'unknown';
+
+type RefusalExtra = {
+  readonly errors?: readonly ValidationError[] | undefined;
+  readonly stored?: Stored | undefined;
+  readonly cause?: unknown;
+};
+
 /**
  * The service refuses a request on purpose. Clients see the message: one or two sentences, never an internal error. An internal error
  * goes into `cause`, which only the log shows.
@@ -39,14 +47,13 @@ export class Refusal extends Error {
   readonly reason: RefusalReason;
   /** For `invalid`: every broken rule. */
   readonly errors: readonly ValidationError[] | undefined;
+  /** Of what was to be stored: false if it is not and never will be, `unknown` if it may still be. */
+  readonly stored: Stored | undefined;
 
-  constructor(
-    reason: RefusalReason,
-    detail: string,
-    extra: { readonly errors?: readonly ValidationError[]; readonly cause?: unknown } = {},
-  ) {
+  constructor(reason: RefusalReason, detail: string, extra: RefusalExtra = {}) {
     super(detail, { cause: extra.cause });
     this.reason = reason;
     this.errors = extra.errors;
+    this.stored = extra.stored;
   }
 }

@@ -2,7 +2,7 @@ import { type Snapshot, driftCountOf } from '../core/ledger.ts';
 import type { ReconcileHistograms } from '../core/reconcile-histogram.ts';
 import { Refusal } from '../core/refusal.ts';
 import type { Report } from '../core/report.ts';
-import type { Outcome, Store, StoredSource } from '../store/store.ts';
+import { type Outcome, type Store, StoreError, type StoredSource } from '../store/store.ts';
 import { type Accepted, type BatchContext, type Work, type WritingStep, planBatch, settleBatch } from './batch.ts';
 import type { Reporter } from './admission.ts';
 import type { FileSpread } from './file-spread.ts';
@@ -117,8 +117,11 @@ export async function createFleet(options: FleetOptions): Promise<Fleet> {
     sourceIndex.reject(source, now());
     if (rejected.has(source) || health.failure !== undefined) return;
     rejected.add(source);
-    const done = (): boolean => rejected.delete(source);
-    queue.add({ rejected: source }, source.key, 0).then(done, done);
+    void queue
+      .add({ rejected: source }, source.key, 0)
+      // it stays in memory; that the disk failed is told elsewhere
+      .catch(() => {})
+      .finally(() => rejected.delete(source));
   }
 
   return {
@@ -186,12 +189,19 @@ async function writeBatch(
     outcomes = await store.commit(steps.map((step) => step.change));
   } catch (error) {
     health.failed('commit', error as Error);
-    for (const { task } of steps) task.reject(storeUnavailable('The report could not be stored', error));
+    const refusal = notStored(error);
+    for (const { task } of steps) task.reject(refusal);
     return [];
   }
   onCommit(performance.now() - startedAt, steps.length);
   health.succeeded();
   return settleBatch(steps, outcomes, context);
+}
+
+function notStored(error: unknown): Refusal {
+  return error instanceof StoreError && error.mayBeStored
+    ? storeUnavailable('The disk failed while this was being stored: it may still be stored', 'unknown', error)
+    : storeUnavailable('This could not be stored', false, error);
 }
 
 /** A batch whose sources are all known in full: those that are not whole in memory as they are on disk, by their keys. */
@@ -235,7 +245,7 @@ async function readSource(
     if (stored !== null) whole.set(task.key, stored);
     return true;
   } catch (error) {
-    task.reject(storeUnavailable('The report could not be compared with what is stored', error));
+    task.reject(storeUnavailable('It could not be compared with what is stored, and was not stored', false, error));
     return false;
   }
 }

@@ -1,5 +1,5 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
-import { Refusal } from '../core/refusal.ts';
+import { Refusal, type Stored } from '../core/refusal.ts';
 
 /** A piece of work that waits, and the functions that answer whoever waits for it. */
 export type Task<Work, Result> = {
@@ -114,18 +114,20 @@ export function createQueue<Work, Result>(options: QueueOptions<Work, Result>): 
     const error = new Error(`no answer from the store within ${timeoutMs / 1000} s`);
     waiting = waiting.filter((task) => !isNewlyLate(task));
     for (const task of late) {
-      task.reject(storeUnavailable('The store did not answer in time; the report was not stored', error));
+      task.reject(storeUnavailable('The store did not answer in time; the report was not stored', false, error));
     }
     for (const task of stuck) {
       task.isLate = true;
-      task.reject(storeUnavailable('The store did not answer in time; the report may still be stored', error));
+      task.reject(
+        storeUnavailable('The store did not answer in time; the report may still be stored', 'unknown', error),
+      );
     }
     onTimeout(error);
   }
 
   return {
     add(wanted, key, bytes) {
-      if (isDraining) return Promise.reject(storeUnavailable('The service is stopping'));
+      if (isDraining) return Promise.reject(storeUnavailable('The service is stopping', false));
       return new Promise((resolve, reject) => {
         waiting.push({ work: wanted, key, resolve, reject, bytes, since: performance.now(), isLate: false });
         loop ??= work();
@@ -142,7 +144,10 @@ export function createQueue<Work, Result>(options: QueueOptions<Work, Result>): 
   };
 }
 
-/** @param cause for the log only */
-export function storeUnavailable(detail: string, cause?: unknown): Refusal {
-  return new Refusal('store_unavailable', detail, { cause });
+/**
+ * @param stored of what was to be written, if anything was
+ * @param cause for the log only
+ */
+export function storeUnavailable(detail: string, stored?: Stored, cause?: unknown): Refusal {
+  return new Refusal('store_unavailable', detail, { stored, cause });
 }

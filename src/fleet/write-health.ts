@@ -53,7 +53,7 @@ export function createWriteHealth({ tryWrite, now, monotonic, timeoutMs, onFailu
       succeeded();
     } catch (error) {
       failed('ready', error as Error);
-      throw storeUnavailable(`Writing fails: ${(error as Error).message}`, error);
+      throw storeUnavailable(`Writing fails: ${(error as Error).message}`, undefined, error);
     } finally {
       probing = undefined;
     }

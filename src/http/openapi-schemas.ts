@@ -167,6 +167,10 @@ export const schemas = {
       },
       detail: string,
       request_id: string,
+      stored: {
+        enum: [false, 'unknown'],
+        description: 'With 503 to a report: false, it is not stored and never will be; unknown, it may still be.',
+      },
       errors: {
         type: 'array',
         description: 'With 422: every broken rule, with a JSON Pointer (RFC 6901) into the body.',

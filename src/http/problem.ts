@@ -68,6 +68,7 @@ export function renderProblem(refusal: Refusal, requestId: string): string {
     detail: refusal.message,
     request_id: requestId,
     errors: refusal.errors,
+    stored: refusal.stored,
   });
   return `${body}\n`;
 }

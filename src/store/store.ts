@@ -81,7 +81,15 @@ export type Listed<T> = {
 };
 
 /** The store failed. The message tells an operator what to do; `/readyz` may show it. */
-export class StoreError extends Error {}
+export class StoreError extends Error {
+  /** Of a commit: it may be on disk all the same. */
+  readonly mayBeStored: boolean;
+
+  constructor(message: string, { mayBeStored = false, cause }: { mayBeStored?: boolean; cause?: unknown } = {}) {
+    super(message, { cause });
+    this.mayBeStored = mayBeStored;
+  }
+}
 
 /**
  * Everything that must survive a restart. All times are milliseconds since the epoch. Every method may reject with {@link StoreError}.
@@ -101,7 +109,7 @@ export type Store = {
   /**
    * Writes all changes in one transaction and resolves when they are on disk. There is at most one change per source. A change whose row no
    * longer has the expected version is skipped, and its outcome says so; the others are done. When it rejects, nothing of the batch is
-   * stored. Outcomes are in the order of the changes.
+   * stored, unless the error says that it may be: all of it then is, or nothing. Outcomes are in the order of the changes.
    */
   commit(changes: readonly Change[]): Promise<Outcome[]>;
 

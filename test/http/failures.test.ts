@@ -46,12 +46,27 @@ describe('when the store fails, the service', () => {
     }
   });
 
+  it('says of a report that it is not stored, or that nobody knows', async () => {
+    breakWrites();
+    expect(await (await service.post(reportOf(['x']))).json()).to.include({ stored: false });
+    fault = { commit: () => Promise.reject(new StoreError('disk I/O error', { mayBeStored: true })) };
+    const problem = (await (await service.post(reportOf(['x']))).json()) as Record<string, unknown>;
+    expect(problem).to.include({ stored: 'unknown' });
+    expect(problem.detail).to.contain('may still be stored').and.not.contain('I/O');
+  });
+
+  it('says so of no other refusal', async () => {
+    breakWrites();
+    expect(await (await service.post(reportOf(['x'], { drift_count: 7 }))).json()).to.not.have.property('stored');
+    expect(await (await service.request('/readyz')).json()).to.not.have.property('stored');
+  });
+
   it('shows what was there before, and answers as before when writes succeed again', async () => {
     const before = (await (await service.request('/status.json')).json()) as Record<string, unknown>[];
     breakWrites();
     await service.post(reportOf(['x']));
     await service.post(reportOf([], { server: 'new' }));
-    const refused = before.map((row) => ({ ...row, last_rejected_at: toIso(NOW) }));
+    const refused = [{ ...before[0], last_rejected_at: toIso(NOW) }];
     expect(await (await service.request('/status.json')).json()).to.deep.equal(refused);
     expect((await service.request(LAB)).status).to.equal(200);
     fault = {};
@@ -128,10 +143,16 @@ describe('when the store does not answer, the service', () => {
       isStuck = true;
       const first = await service.post(reportOf(['x']));
       expect(first.status).to.equal(503);
-      expect(await first.text()).to.contain('may still be stored');
+      expect(await first.json())
+        .to.include({ stored: 'unknown' })
+        .and.property('detail')
+        .contains('may still be stored');
       const second = await service.post(reportOf(['y']));
       expect(second.status).to.equal(503);
-      expect(await second.text()).to.contain('was not stored');
+      expect(await second.json())
+        .to.include({ stored: false })
+        .and.property('detail')
+        .contains('was not stored');
       isStuck = false;
       release?.();
       const third = await service.post(reportOf(['z']));

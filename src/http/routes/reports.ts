@@ -9,6 +9,7 @@ import { createBodyAccount } from '../body-account.ts';
 import { createBodyMiddleware } from '../body.ts';
 import { tokenOf } from '../authorization.ts';
 import type { EventStream } from '../event-stream.ts';
+import { statusOf } from '../problem.ts';
 import type { Metrics } from '../metrics.ts';
 import { toReceipt } from '../source-json.ts';
 
@@ -46,7 +47,7 @@ export function createReportRoutes(options: ReportRoutesOptions): ReportRoutes {
         if (source !== undefined && !isBroken(ctx.req) && mayReport(tokenOf(ctx), source.snapshot, error))
           fleet.noteRejection(source);
         ctx.state.source ??= named;
-        throw error;
+        throw notStored(error);
       }
     },
 
@@ -69,6 +70,12 @@ export function createReportRoutes(options: ReportRoutesOptions): ReportRoutes {
       ctx.body = `${receipt}\n`;
     },
   };
+}
+
+/** Every 503 to a report says whether it is stored. */
+function notStored(error: unknown): unknown {
+  if (!(error instanceof Refusal) || statusOf(error) !== 503 || error.stored !== undefined) return error;
+  return new Refusal(error.reason, error.message, { stored: false, cause: error.cause });
 }
 
 /** Whether who was refused may report for the source at all: nobody else has a say in how it stands. */

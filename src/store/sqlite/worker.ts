@@ -16,7 +16,12 @@ type Result<T> = T extends Generator<unknown, infer R> ? R : T;
 type Request = readonly [id: number, name: string, args: readonly unknown[]] | readonly [cancelled: number];
 type Reply =
   | { readonly id: number; readonly value: unknown }
-  | { readonly id: number; readonly error: string; readonly reason?: RefusalReason | undefined };
+  | {
+      readonly id: number;
+      readonly error: string;
+      readonly reason?: RefusalReason | undefined;
+      readonly mayBeStored?: boolean;
+    };
 
 /** How long a sliced operation runs before it is the next one's turn. */
 const SLICE_MS = 5;
@@ -98,9 +103,10 @@ function isSliced(value: unknown): value is Sliced {
   return typeof value === 'object' && value !== null && Symbol.iterator in value && 'return' in value;
 }
 
-function describe(error: unknown): { error: string; reason?: RefusalReason } {
+function describe(error: unknown): { error: string; reason?: RefusalReason; mayBeStored?: boolean } {
   const { message } = error as Error;
-  return error instanceof Refusal ? { error: message, reason: error.reason } : { error: message };
+  if (error instanceof Refusal) return { error: message, reason: error.reason };
+  return { error: message, mayBeStored: error instanceof StoreError && error.mayBeStored };
 }
 
 type Pending = { resolve(value: unknown): void; reject(error: unknown): void };
@@ -165,6 +171,6 @@ export async function startWorker<O extends Operations>(
   };
 }
 
-function toError({ error, reason }: Extract<Reply, { error: string }>): Error {
-  return reason === undefined ? new StoreError(error) : new Refusal(reason, error);
+function toError({ error, reason, mayBeStored = false }: Extract<Reply, { error: string }>): Error {
+  return reason === undefined ? new StoreError(error, { mayBeStored }) : new Refusal(reason, error);
 }

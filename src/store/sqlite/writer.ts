@@ -1,8 +1,11 @@
 /** The writer thread: the only one that has the database open for writing. See `sqlite.ts`. */
+import { dirname, join } from 'node:path';
 import { DatabaseSync, type StatementSync } from 'node:sqlite';
 import { workerData } from 'node:worker_threads';
 import { createHistogram, observe } from '../../core/reconcile-histogram.ts';
+import { StoreError } from '../store.ts';
 import { migrate } from './migrations.ts';
+import { watchFiles } from './own-files.ts';
 import {
   SOURCE_COLUMNS,
   type FileTuple,
@@ -14,6 +17,7 @@ import {
 } from './rows.ts';
 import { serve } from './worker.ts';
 
+const SQLITE_FULL = 13;
 /** A page of sources ends after this many, or with the source whose files exceed this many characters in total. */
 const PAGE_ROWS = 5000;
 const PAGE_CHARS = 4_194_304;
@@ -24,11 +28,14 @@ const CHECKPOINT_PAGES = 4000;
 /** The log is truncated to this size after a long read has delayed the checkpoint. Usually it stays below. */
 const MAX_LOG_BYTES = 33_554_432;
 
-const db = new DatabaseSync(workerData as string);
+const database = workerData as string;
+const db = new DatabaseSync(database);
 // A commit returns after fsync (synchronous=FULL). Meanwhile readers see the state before it (WAL).
 db.exec(`PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA busy_timeout = 5000;
   PRAGMA wal_autocheckpoint = ${CHECKPOINT_PAGES}; PRAGMA journal_size_limit = ${MAX_LOG_BYTES}; PRAGMA temp_store = MEMORY; PRAGMA cache_size = -16384`);
 migrate(db);
+
+const ownFiles = watchFiles(database, join(dirname(database), 'lock.db'), pageSize());
 
 const insertSource =
   prepare(`INSERT INTO sources (version, sync_status, last_check, commit_id, pipeline_url, reported_by, first_seen, status_since,
@@ -89,7 +96,10 @@ const operations = {
 
   reconcileHistograms: (): HistogramRow[] => selectAllHistograms.all() as unknown as HistogramRow[],
 
-  commit: (changes: ChangeTuple[]): OutcomeTuple[] => inTransaction(() => changes.map(apply)),
+  commit(changes: ChangeTuple[]): OutcomeTuple[] {
+    checkFiles();
+    return inTransaction(() => changes.map(apply));
+  },
 
   prune: (before: number, limit: number): number =>
     inTransaction(() =>
@@ -97,15 +107,29 @@ const operations = {
     ),
 
   ready: (): void => {
+    checkFiles();
     db.exec(`INSERT INTO probe (id, payload) VALUES (1, randomblob(${PROBE_BYTES}))
       ON CONFLICT DO UPDATE SET payload = excluded.payload`);
   },
 
-  close: (): void => db.close(),
+  close(): void {
+    db.close();
+    ownFiles.close();
+  },
 };
 type HistogramRow = [repo: string, counts: string, sumMs: number];
 export type WriterOperations = typeof operations;
 serve(operations);
+
+function pageSize(): number {
+  return (db.prepare('PRAGMA page_size').get() as { page_size: number }).page_size;
+}
+
+/** Before anything is written that nobody would find again. */
+function checkFiles(): void {
+  const lost = ownFiles.findLost();
+  if (lost !== undefined) throw new StoreError(lost);
+}
 
 function prepare(sql: string): StatementSync {
   const statement = db.prepare(sql);
@@ -117,12 +141,25 @@ function inTransaction<T>(work: () => T): T {
   begin.run();
   try {
     const result = work();
-    end.run();
+    commitTransaction();
     return result;
   } catch (error) {
     // with a full disk, SQLite may have rolled back already
     if (db.isTransaction) db.exec('ROLLBACK');
     throw error;
+  }
+}
+
+/**
+ * What SQLite has written when it fails to sync stays in the log, whole, until the next commit overwrites it. Should the process end before,
+ * the next start takes it for stored. Only where there was no room the log ends before the commit does.
+ */
+function commitTransaction(): void {
+  try {
+    end.run();
+  } catch (error) {
+    const { message, errcode } = error as Error & { errcode?: number };
+    throw new StoreError(message, { mayBeStored: errcode !== SQLITE_FULL, cause: error });
   }
 }
 
