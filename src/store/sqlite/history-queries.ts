@@ -4,7 +4,8 @@ import type { Interval, Life } from '../../core/history.ts';
 import { Refusal } from '../../core/refusal.ts';
 import { MAX_AHEAD_MS, parseTimestamp } from '../../core/timestamp.ts';
 import type { Selection } from '../store.ts';
-import { type FileTuple, SOURCE_COLUMNS, type SourceRow } from './rows.ts';
+import { parseFiles } from './parse-row.ts';
+import { SOURCE_COLUMNS, type SourceRow } from './rows.ts';
 
 export type DriftRow = [repo: string, server: string, name: string, times: number, openedAt: number, closedAt: number];
 export type LapseRow = [repo: string, server: string, from: number, to: number];
@@ -118,8 +119,8 @@ export function openHistoryQueries(file: string): HistoryQueries {
     },
 
     *readLife([id, repo, server, firstSeen, removedAt, receivedAt, staleAt, lastCheck, files], from, to, now) {
-      const drifts: Interval[] =
-        files === '[]' ? [] : (JSON.parse(files) as FileTuple[]).map(([, since]) => [Math.min(since, now), null]);
+      const open = parseFiles(files, repo, server);
+      const drifts: Interval[] = open.map(([, since]) => [Math.min(since, now), null]);
       for (const [, , openedAt, closedAt] of driftsOfLife(id, from, to)) {
         drifts.push([openedAt, closedAt]);
         if (drifts.length % ROWS_AT_ONCE === 0) yield;

@@ -1,6 +1,3 @@
-import type { Snapshot } from '../../core/ledger.ts';
-import type { StoredSource } from '../store.ts';
-
 /** An open drift, as the column `files` stores it and as it is passed between threads. `times` 0: still to be counted. */
 export type FileTuple = [name: string, since: number, times: number];
 
@@ -63,44 +60,3 @@ export type SourceRow = [
 
 /** Per change: the id and `times` of its opened drifts; or, if another change came first, the row as it is now. */
 export type OutcomeTuple = [id: number, times: number[] | null] | { row: SourceRow | null };
-
-/** @param parse reads `last_check`, which is stored as text only */
-export function toStoredSource(row: SourceRow, parse: (lastCheck: string) => number): StoredSource {
-  const [
-    id,
-    repo,
-    server,
-    version,
-    syncStatus,
-    lastCheck,
-    commit,
-    pipelineUrl,
-    reportedBy,
-    firstSeen,
-    statusSince,
-    receivedAt,
-    staleAt,
-    lastRejectedAt,
-    files,
-  ] = row;
-  const snapshot: Snapshot = {
-    repo,
-    server,
-    version,
-    syncStatus,
-    files:
-      files === '[]' ? [] : (JSON.parse(files) as FileTuple[]).map(([name, since, times]) => ({ name, since, times })),
-    hidden: null,
-    lastCheck,
-    lastCheckMs: parse(lastCheck),
-    commit,
-    pipelineUrl,
-    reportedBy,
-    firstSeen,
-    statusSince,
-    receivedAt,
-    staleAt,
-    lastRejectedAt,
-  };
-  return { id, snapshot };
-}

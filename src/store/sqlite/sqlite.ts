@@ -9,14 +9,8 @@ import { makePrivate } from './private.ts';
 import type { StateChange } from '../../core/history.ts';
 import type { DriftRow } from './history-queries.ts';
 import type { ChangeRow, Page, ReaderOperations } from './reader.ts';
-import {
-  type FileTuple,
-  type OutcomeTuple,
-  type RejectionTuple,
-  type RemovalTuple,
-  type ReportTuple,
-  toStoredSource,
-} from './rows.ts';
+import type { FileTuple, OutcomeTuple, RejectionTuple, RemovalTuple, ReportTuple } from './rows.ts';
+import { parseCounts, parseDiffs, toStoredSource } from './parse-row.ts';
 import type { WriterOperations } from './writer.ts';
 import {
   type Change,
@@ -85,7 +79,7 @@ export async function openSqlite(dataDir: string): Promise<Store> {
       async detail(repo, server, maxDrifts, signal) {
         const found = await (await read())('detail', [repo, server, maxDrifts], signal);
         if (found === null) return null;
-        const diffs = found.diffs === null ? {} : (JSON.parse(found.diffs) as Record<string, string>);
+        const diffs = parseDiffs(found.diffs, repo, server);
         return { ...toStoredSource(found.row, parseTimestamp), diffs, drifts: found.drifts.map(toClosedDrift) };
       },
 
@@ -101,7 +95,7 @@ export async function openSqlite(dataDir: string): Promise<Store> {
 
       async reconcileHistograms() {
         const rows = await write('reconcileHistograms', []);
-        return new Map(rows.map(([repo, counts, sumMs]) => [repo, { counts: JSON.parse(counts) as number[], sumMs }]));
+        return new Map(rows.map(([repo, counts, sumMs]) => [repo, { counts: parseCounts(counts, repo), sumMs }]));
       },
 
       lapses: async (range) =>

@@ -6,6 +6,7 @@ import { createHistogram, observe } from '../../core/reconcile-histogram.ts';
 import { StoreError } from '../store.ts';
 import { migrate } from './migrations.ts';
 import { watchFiles } from './own-files.ts';
+import { parseCounts } from './parse-row.ts';
 import {
   SOURCE_COLUMNS,
   type FileTuple,
@@ -263,7 +264,7 @@ function closeDrifts(id: number, closed: readonly FileTuple[], at: number): void
 
 function observeDurations(repo: string, closed: readonly FileTuple[], at: number): void {
   const row = selectHistogram.get(repo) as unknown as [string, number] | undefined;
-  const histogram = row === undefined ? createHistogram() : { counts: JSON.parse(row[0]) as number[], sumMs: row[1] };
+  const histogram = row === undefined ? createHistogram() : { counts: parseCounts(row[0], repo), sumMs: row[1] };
   for (const [, since] of closed) observe(histogram, at - since);
   writeHistogram.run(repo, JSON.stringify(histogram.counts), histogram.sumMs);
 }
