@@ -15,6 +15,8 @@ export type Life = {
   readonly drifts: readonly Interval[];
   /** When it was STALE. */
   readonly lapses: readonly Interval[];
+  /** When its check could not tell. */
+  readonly outages: readonly Interval[];
 };
 
 /** The state that a source has from `time` on. */
@@ -42,16 +44,17 @@ export function stateChanges(life: Life, from: number, to: number, now: number):
   const steps = stepsOf(life, start, removed === end ? end - 1 : end);
 
   const changes: StateChange[] = [];
-  let drifts = 0;
-  let lapses = 0;
+  const open = { drift: 0, lapse: 0, outage: 0 };
   const changeAt = (time: number): StateChange => {
-    let verdict: Verdict = drifts > 0 ? 'OUT_OF_SYNC' : 'SYNCED';
-    if (lapses > 0) verdict = 'STALE';
-    return { time, repo: life.repo, server: life.server, verdict, driftCount: drifts };
+    let verdict: Verdict = open.drift > 0 ? 'OUT_OF_SYNC' : 'SYNCED';
+    if (open.outage > 0) verdict = 'UNKNOWN';
+    if (open.lapse > 0) verdict = 'STALE';
+    return { time, repo: life.repo, server: life.server, verdict, driftCount: open.drift };
   };
-  for (const { time, drift, lapse } of steps) {
-    drifts += drift;
-    lapses += lapse;
+  for (const { time, drift, lapse, outage } of steps) {
+    open.drift += drift;
+    open.lapse += lapse;
+    open.outage += outage;
     const change = changeAt(time);
     const previous = changes.at(-1);
     if (previous?.verdict !== change.verdict || previous.driftCount !== change.driftCount) changes.push(change);
@@ -60,24 +63,25 @@ export function stateChanges(life: Life, from: number, to: number, now: number):
   return changes;
 }
 
-type Step = { readonly time: number; drift: number; lapse: number };
+type Step = { readonly time: number; drift: number; lapse: number; outage: number };
 
 /**
- * How many drifts and lapses begin (+) and end (−) at each timestamp from `start` to `end`, both inclusive. What began before `start` counts
- * as beginning at `start`.
+ * How many drifts, lapses and outages begin (+) and end (−) at each timestamp from `start` to `end`, both inclusive. What began before `start`
+ * counts as beginning at `start`.
  */
-function stepsOf({ drifts, lapses }: Life, start: number, end: number): Step[] {
-  const steps = new Map<number, Step>([[start, { time: start, drift: 0, lapse: 0 }]]);
-  const add = (time: number, what: 'drift' | 'lapse', by: number): void => {
+function stepsOf({ drifts, lapses, outages }: Life, start: number, end: number): Step[] {
+  const steps = new Map<number, Step>([[start, { time: start, drift: 0, lapse: 0, outage: 0 }]]);
+  const add = (time: number, what: 'drift' | 'lapse' | 'outage', by: number): void => {
     if (time > end) return;
     const at = Math.max(time, start);
-    const step = steps.get(at) ?? { time: at, drift: 0, lapse: 0 };
+    const step = steps.get(at) ?? { time: at, drift: 0, lapse: 0, outage: 0 };
     step[what] += by;
     steps.set(at, step);
   };
   for (const [what, intervals] of [
     ['drift', drifts],
     ['lapse', lapses],
+    ['outage', outages],
   ] as const) {
     for (const [from, to] of intervals) {
       add(from, what, 1);

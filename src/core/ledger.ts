@@ -1,8 +1,9 @@
-import type { Report } from './report.ts';
+import type { Labels, Report } from './report.ts';
+import { MAX_FILES } from './report-schema.ts';
 import { MAX_AHEAD_MS } from './timestamp.ts';
 
-/** What the service concludes now. `syncStatus` is what the latest report said. */
-export const VERDICTS = ['SYNCED', 'OUT_OF_SYNC', 'STALE'] as const;
+/** What the service concludes now. */
+export const VERDICTS = ['SYNCED', 'OUT_OF_SYNC', 'UNKNOWN', 'STALE'] as const;
 export type Verdict = (typeof VERDICTS)[number];
 
 /** One file that differs now. `since` is when this drift was first reported. `times` counts the file's drifts on this source, including this one. */
@@ -24,11 +25,19 @@ export type Snapshot = {
   readonly server: string;
   /** Counts the accepted reports since the source was created, from 1. */
   readonly version: number;
-  readonly syncStatus: 'SYNCED' | 'OUT_OF_SYNC';
+  /** What was last told. Null: all reports so far were UNKNOWN. */
+  readonly toldStatus: 'SYNCED' | 'OUT_OF_SYNC' | null;
+  /** Since when the check cannot tell; null: the newest report told. */
+  readonly unknownSince: number | null;
+  /** Why it cannot tell. */
+  readonly message: string | null;
   /** In the order in which they were posted; the first of them, where some are {@link HiddenDrifts}. */
   readonly files: readonly OpenDrift[];
   /** Null: `files` has all that differ. */
   readonly hidden: HiddenDrifts | null;
+  /** How many files differ, where the report that told did not name all of them. */
+  readonly truncatedCount: number | null;
+  readonly labels: Labels | null;
   readonly lastCheck: string;
   readonly lastCheckMs: number;
   readonly commit: string | null;
@@ -46,6 +55,9 @@ export type Snapshot = {
 /** A time in which a source was STALE: `from` inclusive, `to` exclusive. */
 export type Lapse = { readonly from: number; readonly to: number };
 
+/** A time in which its check could not tell. */
+export type Outage = Lapse;
+
 /**
  * What an accepted report changes. An opened drift has `times` 0 until the store has counted its earlier ones; with the first report of a
  * source it is 1 at once.
@@ -59,6 +71,8 @@ export type Advance = {
   readonly hasSameFiles: boolean;
   /** The lapse that this report ends. */
   readonly lapse: Lapse | null;
+  /** The outage of the check that this report ends. */
+  readonly outage: Outage | null;
   /** The clock was ahead when earlier reports were stored: all times of the source that are still to come become that of this report. */
   readonly isRewound: boolean;
 };
@@ -82,44 +96,87 @@ export function advance(
   if (previous !== null && report.lastCheckMs < previous.lastCheckMs && !isAhead(previous, now)) return null;
   const at = previous === null ? now : timeAfter(previous, now);
   const before = previous === null ? null : rewind(previous, at);
-  const known = before?.files ?? [];
-  const hasSameNames =
-    before !== null &&
-    known.length === report.files.length &&
-    known.every((drift, i) => drift.name === report.files[i]);
-  const { files, opened, closed } = hasSameNames
-    ? { files: known, opened: [], closed: [] }
-    : compareFiles(known, report.files, at, before === null ? 1 : 0);
+  const told = before === null ? null : before.toldStatus;
+  const { files, opened, closed, hasSameFiles } = nextFiles(before, report, at);
+  const isUnknown = report.syncStatus === 'UNKNOWN';
+  const hasStatus = before !== null && (isUnknown || told === report.syncStatus);
   const next: Snapshot = {
     repo: report.repo,
     server: report.server,
     version: before === null ? 1 : before.version + 1,
-    syncStatus: report.syncStatus,
+    toldStatus: report.syncStatus === 'UNKNOWN' ? told : report.syncStatus,
+    unknownSince: isUnknown ? (before?.unknownSince ?? at) : null,
+    message: report.message,
     files,
     hidden: null,
+    truncatedCount: isUnknown ? (before?.truncatedCount ?? null) : report.truncatedCount,
+    labels: report.labels === undefined ? (before?.labels ?? null) : labelsOrNull(report.labels),
     lastCheck: report.lastCheck,
     lastCheckMs: report.lastCheckMs,
     commit: report.commit,
     pipelineUrl: report.pipelineUrl,
     reportedBy,
     firstSeen: before === null ? at : before.firstSeen,
-    statusSince: before !== null && before.syncStatus === report.syncStatus ? before.statusSince : at,
+    statusSince: hasStatus ? before.statusSince : at,
     receivedAt: at,
     staleAt: report.lastCheckMs + (report.staleAfterMs ?? defaultStaleAfterMs),
     lastRejectedAt: null,
   };
-  // a status cannot change without its files: they are empty exactly when SYNCED
-  let result: Advance['result'] = opened.length > 0 || closed.length > 0 ? 'changed' : 'unchanged';
-  if (before === null) result = 'created';
   return {
-    result,
+    result: resultOf(before, report, opened.length + closed.length > 0),
     next,
     opened,
     closed,
-    hasSameFiles: hasSameNames && before === previous,
+    hasSameFiles: hasSameFiles && before === previous,
     lapse: before === null ? null : lapseUntil(before, at),
+    outage: before === null || isUnknown ? null : outageUntil(before, at),
     isRewound: before !== previous,
   };
+}
+
+/** What the newest report of the source said. */
+export function syncStatusOf({ toldStatus, unknownSince }: Snapshot): Report['syncStatus'] {
+  return unknownSince === null && toldStatus !== null ? toldStatus : 'UNKNOWN';
+}
+
+function resultOf(before: Snapshot | null, report: Report, hasOtherFiles: boolean): Advance['result'] {
+  if (before === null) return 'created';
+  return hasOtherFiles || syncStatusOf(before) !== report.syncStatus ? 'changed' : 'unchanged';
+}
+
+function labelsOrNull(labels: Labels): Labels | null {
+  return Object.keys(labels).length === 0 ? null : labels;
+}
+
+type NextFiles = {
+  readonly files: readonly OpenDrift[];
+  readonly opened: readonly string[];
+  readonly closed: readonly OpenDrift[];
+  /** The same files, in the same order. */
+  readonly hasSameFiles: boolean;
+};
+
+/** Which files differ after the report. One that could not tell changes nothing of it, and one that does not name all closes none. */
+function nextFiles(before: Snapshot | null, report: Report, at: number): NextFiles {
+  const known = before?.files ?? [];
+  const hasSameNames =
+    before !== null &&
+    known.length === report.files.length &&
+    known.every((drift, i) => drift.name === report.files[i]);
+  if (hasSameNames || (before !== null && report.syncStatus === 'UNKNOWN')) {
+    return { files: known, opened: [], closed: [], hasSameFiles: true };
+  }
+  const names = report.truncatedCount === null ? report.files : withKnown(known, report.files);
+  const compared = compareFiles(known, names, at, before === null ? 1 : 0);
+  // the names that are known come first, in their order
+  return { ...compared, hasSameFiles: report.truncatedCount !== null && compared.opened.length === 0 };
+}
+
+/** The files of a report that does not name all that differ, and those that are known beside: those first, since the bound must close none. */
+function withKnown(known: readonly OpenDrift[], posted: readonly string[]): readonly string[] {
+  const names = new Set(known.map(({ name }) => name));
+  for (const name of posted) if (names.size < MAX_FILES) names.add(name);
+  return [...names];
 }
 
 /** When what happens to the source now happens, in its own time, which does not go back for a clock that was set back a little. */
@@ -135,12 +192,18 @@ export function rewind(snapshot: Snapshot, at: number): Snapshot {
     files: snapshot.files.map((drift) => (drift.since > at ? { ...drift, since: at } : drift)),
     firstSeen: Math.min(snapshot.firstSeen, at),
     statusSince: Math.min(snapshot.statusSince, at),
+    unknownSince: snapshot.unknownSince === null ? null : Math.min(snapshot.unknownSince, at),
     receivedAt: at,
   };
 }
 
-/** How many files of a source differ, including hidden ones. */
-export function driftCountOf({ files, hidden }: Snapshot): number {
+/** How many files of a source differ: as many as a report has counted, though it did not name all, and those that are known at least. */
+export function driftCountOf(snapshot: Snapshot): number {
+  return Math.max(snapshot.truncatedCount ?? 0, openDriftsOf(snapshot));
+}
+
+/** How many files of a source are known by name to differ, including hidden ones. */
+export function openDriftsOf({ files, hidden }: Snapshot): number {
   return files.length + (hidden?.drifts ?? 0);
 }
 
@@ -169,7 +232,7 @@ export function hideDrifts(snapshot: Snapshot, count: number): Snapshot {
  * that is no evidence of now.
  */
 export function verdictOf(snapshot: Snapshot, now: number): Verdict {
-  return now >= snapshot.staleAt || isAhead(snapshot, now) ? 'STALE' : snapshot.syncStatus;
+  return now >= snapshot.staleAt || isAhead(snapshot, now) ? 'STALE' : syncStatusOf(snapshot);
 }
 
 /** When the verdict changes while time passes: the source is fresh from the first of these times until the second. */
@@ -188,6 +251,11 @@ function isAhead({ lastCheckMs }: Snapshot, now: number): boolean {
 export function lapseUntil(snapshot: Snapshot, at: number): Lapse | null {
   const from = Math.max(snapshot.staleAt, snapshot.receivedAt);
   return from < at ? { from, to: at } : null;
+}
+
+/** The outage of the check that ends at `at`, with a report that tells or the removal of the source; null if there is none. */
+export function outageUntil({ unknownSince }: Snapshot, at: number): Outage | null {
+  return unknownSince !== null && unknownSince < at ? { from: unknownSince, to: at } : null;
 }
 
 function compareFiles(

@@ -9,6 +9,15 @@ export const KEY = '^[A-Za-z0-9][A-Za-z0-9._:/@-]*$';
 /** `user:secret@`, as in a URL. Such a name is refused: everybody who reads would see the password. */
 export const KEY_WITH_PASSWORD = ':[^/@]*@';
 const URL_WITH_PASSWORD = '^[A-Za-z][A-Za-z0-9+.-]*://[^/?#]*:[^/?#]*@';
+/** The most labels that one source may have. */
+const MAX_LABELS = 16;
+const MAX_MESSAGE_LENGTH = 2000;
+/** What JavaScript counts exactly, and so do all who read the answers. */
+const MAX_DRIFT_COUNT = Number.MAX_SAFE_INTEGER;
+/** The names that a label may have: those of Prometheus. */
+export const LABEL_NAME = '^[a-zA-Z_][a-zA-Z0-9_]{0,62}$';
+/** Half a character has no UTF-8, and would come back as another one. */
+const WELL_FORMED = String.raw`^\P{Cs}*$`;
 const key = {
   type: 'string',
   minLength: 1,
@@ -30,12 +39,21 @@ export const reportSchema = {
   properties: {
     repo: key,
     server: key,
-    sync_status: { type: 'string', enum: ['SYNCED', 'OUT_OF_SYNC'], description: 'SYNCED or OUT_OF_SYNC' },
-    drift_count: { type: 'integer', minimum: 0, description: 'a whole number, the length of files' },
+    sync_status: {
+      type: 'string',
+      enum: ['SYNCED', 'OUT_OF_SYNC', 'UNKNOWN'],
+      description: 'SYNCED, OUT_OF_SYNC, or UNKNOWN (the check ran and could not tell)',
+    },
+    drift_count: {
+      type: 'integer',
+      minimum: 0,
+      maximum: MAX_DRIFT_COUNT,
+      description: 'a whole number, the length of files; more with files_truncated',
+    },
     files: {
       type: 'array',
       maxItems: MAX_FILES,
-      description: 'a list of at most 10,000 objects, one for each file that differs; empty exactly when SYNCED',
+      description: 'a list of at most 10,000 objects, one for each file that differs; empty exactly when SYNCED or UNKNOWN',
       items: {
         type: 'object',
         description: 'an object such as {"name": "etc/motd"}',
@@ -50,10 +68,15 @@ export const reportSchema = {
           },
           diff: {
             type: ['string', 'null'],
+            pattern: WELL_FORMED,
             description: 'text; beyond 16 KiB it is cut at a line and marked as cut',
           },
         },
       },
+    },
+    files_truncated: {
+      type: ['boolean', 'null'],
+      description: 'true where more files differ than files names, with OUT_OF_SYNC only; else false',
     },
     last_check: {
       type: 'string',
@@ -61,6 +84,25 @@ export const reportSchema = {
       maxLength: 64,
       description:
         'an ISO 8601 / RFC 3339 time with a zone, such as 2026-04-21T10:32:15Z, at most 5 minutes ahead of the clock here',
+    },
+    message: {
+      type: ['string', 'null'],
+      maxLength: MAX_MESSAGE_LENGTH,
+      pattern: String.raw`^(?:[^\p{Cc}\p{Cs}]|[\t\r\n])*$`,
+      description: 'why the check could not tell: 1 to 2,000 characters without control characters but line breaks and tabs',
+    },
+    labels: {
+      type: ['object', 'null'],
+      maxProperties: MAX_LABELS,
+      propertyNames: { type: 'string', pattern: LABEL_NAME },
+      additionalProperties: {
+        type: 'string',
+        minLength: 1,
+        maxLength: 200,
+        pattern: String.raw`^[^\p{Cc}\p{Cs},]*$`,
+        description: '1 to 200 characters without commas and control characters',
+      },
+      description: 'an object of at most 16 labels of the source, such as {"team": "web"}; names are of A-Z a-z 0-9 _, at most 63, and begin with no digit',
     },
     stale_after_seconds: {
       type: ['integer', 'null'],

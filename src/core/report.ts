@@ -8,13 +8,22 @@ import { type ValidationError, capped, describeErrors, preview } from './validat
 const HALF_HOUR_MS = 30 * 60_000;
 const MAX_IGNORED = 100;
 
+/** Of a source: name → value. */
+export type Labels = Readonly<Record<string, string>>;
+
 /** A valid report. */
 export type Report = {
   readonly repo: string;
   readonly server: string;
-  readonly syncStatus: 'SYNCED' | 'OUT_OF_SYNC';
+  readonly syncStatus: 'SYNCED' | 'OUT_OF_SYNC' | 'UNKNOWN';
   /** Names of the files that differ, unique, in the order in which they were posted. */
   readonly files: readonly string[];
+  /** How many differ, where `files` does not name all of them; else null. */
+  readonly truncatedCount: number | null;
+  /** Why the check could not tell; null with another status. */
+  readonly message: string | null;
+  /** Undefined: the labels before stay. */
+  readonly labels: Labels | undefined;
   /** RFC 3339, with the zone that was posted. */
   readonly lastCheck: string;
   readonly lastCheckMs: number;
@@ -64,6 +73,9 @@ export function parseReport(value: unknown, now: number): Report {
     server: body.server,
     syncStatus: body.sync_status,
     files: body.files.map((file) => file.name),
+    truncatedCount: body.files_truncated === true ? body.drift_count : null,
+    message: body.sync_status === 'UNKNOWN' ? presentText(body.message) : null,
+    labels: body.labels === undefined || body.labels === null ? undefined : toLabels(body.labels),
     lastCheck: completeTimestamp(body.last_check),
     lastCheckMs,
     staleAfterMs: staleAfter === undefined || staleAfter === null ? undefined : staleAfter * 1000,
@@ -108,24 +120,22 @@ function tooManyFiles(value: unknown): ValidationError | undefined {
 function crossRules(value: unknown, now: number, lastCheckMs: number): ValidationError[] {
   const errors: ValidationError[] = [];
   if (!isRecord(value)) return errors;
-  const { sync_status: status, drift_count: count, files, last_check: lastCheck } = value;
+  const { sync_status: status, drift_count: count, files, files_truncated: isTruncated, last_check: lastCheck } = value;
   if (Array.isArray(files) && files.length <= MAX_FILES) {
-    if (typeof count === 'number' && Number.isInteger(count) && count >= 0 && count !== files.length) {
-      errors.push({
-        pointer: '/drift_count',
-        detail: `must be the length of files (${files.length}), but is ${count}`,
-      });
-    }
-    if (status === 'SYNCED' && files.length > 0) {
+    errors.push(...countRules(count, files.length, isTruncated === true));
+    if ((status === 'SYNCED' || status === 'UNKNOWN') && files.length > 0) {
       errors.push({
         pointer: '/files',
-        detail: `must be empty when sync_status is SYNCED, but has ${files.length}`,
+        detail: `must be empty when sync_status is ${status}, but has ${files.length}`,
       });
     }
     if (status === 'OUT_OF_SYNC' && files.length === 0) {
       errors.push({ pointer: '/files', detail: 'must name at least one file when sync_status is OUT_OF_SYNC' });
     }
     if (files.length > 1) errors.push(...repeatedNames(files));
+  }
+  if (isTruncated === true && (status === 'SYNCED' || status === 'UNKNOWN')) {
+    errors.push({ pointer: '/files_truncated', detail: `must not be true when sync_status is ${status}` });
   }
   const aheadMs = lastCheckMs - now;
   if (typeof lastCheck === 'string' && lacksZone(lastCheck)) {
@@ -145,6 +155,13 @@ function crossRules(value: unknown, now: number, lastCheckMs: number): Validatio
     });
   }
   return errors;
+}
+
+function countRules(count: unknown, length: number, isTruncated: boolean): ValidationError[] {
+  if (typeof count !== 'number' || !Number.isInteger(count) || count < 0) return [];
+  if (isTruncated ? count > length : count === length) return [];
+  const must = isTruncated ? `more than the length of files (${length}) with files_truncated` : `the length of files (${length})`;
+  return [{ pointer: '/drift_count', detail: `must be ${must}, but is ${count}` }];
 }
 
 /** Zones differ by whole and half hours; clocks seldom do. */
@@ -184,9 +201,15 @@ function diffsOf(body: ReportBody): Record<string, string> | null {
   return diffs;
 }
 
+/** Without a prototype, so that a label may be called __proto__. */
+function toLabels(labels: Readonly<Record<string, unknown>>): Labels {
+  return Object.assign(Object.create(null) as Record<string, string>, labels);
+}
+
 function ignoredFields(body: ReportBody): string[] {
   const ignored = new Set<string>();
   for (const name in body) if (!BODY_FIELDS.has(name)) ignored.add(name);
+  if (body.sync_status !== 'UNKNOWN' && presentText(body.message) !== null) ignored.add('message');
   for (const file of body.files) {
     for (const name in file) if (!FILE_FIELDS.has(name)) ignored.add(`files[].${name}`);
   }

@@ -19,8 +19,14 @@ export function nameBytesOf(files: readonly { readonly name: string }[]): number
 
 /** All other text of a source. */
 export function otherTextBytesOf(snapshot: Snapshot): number {
-  const { repo, server, lastCheck, commit, reportedBy, pipelineUrl } = snapshot;
-  // only a URL can have a character beyond ASCII
+  const { repo, server, lastCheck, commit, reportedBy } = snapshot;
   const ascii = repo.length + server.length + lastCheck.length + (commit?.length ?? 0) + (reportedBy?.length ?? 0);
-  return ascii + (pipelineUrl === null ? 0 : textBytes(pipelineUrl));
+  return ascii + freeTextBytesOf(snapshot);
+}
+
+/** The text that can have characters beyond ASCII. */
+export function freeTextBytesOf({ pipelineUrl, message, labels }: Snapshot): number {
+  let bytes = (pipelineUrl === null ? 0 : textBytes(pipelineUrl)) + (message === null ? 0 : textBytes(message));
+  for (const name in labels) bytes += name.length + textBytes(labels[name] as string);
+  return bytes;
 }

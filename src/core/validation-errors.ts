@@ -21,6 +21,8 @@ export function describeErrors(errors: readonly ErrorObject[], { hidesValues = f
     if (secret.has(error.instancePath) && error.keyword !== 'not') continue;
     const rule = byRule.get(error.schemaPath) ?? [];
     byRule.set(error.schemaPath, rule);
+    // the error of the keyword around it names the property
+    if (error.propertyName !== undefined) continue;
     // past the limit only the number counts
     rule.push(rule.length < MAX_PLACES_PER_RULE ? toValidationError(error, hidesValues) : { pointer: '', detail: '' });
   }
@@ -36,6 +38,9 @@ function toValidationError(error: ErrorObject, hidesValues: boolean): Validation
     if (hidesValues && !/^[a-z_]{1,20}$/i.test(name))
       return { pointer: instancePath, detail: 'has a key that is not known here' };
     return { pointer: `${instancePath}/${name}`, detail: 'is not known here' };
+  }
+  if (keyword === 'propertyNames') {
+    return { pointer: instancePath, detail: `must be ${parentSchema?.description}, but has ${preview(params.propertyName)}` };
   }
   if (keyword === 'not')
     return { pointer: instancePath, detail: 'must not contain a password, as in user:secret@host' };

@@ -1,4 +1,4 @@
-import { type Advance, type OpenDrift, type Snapshot, advance, lapseUntil, rewind, timeAfter } from '../core/ledger.ts';
+import { type Advance, type OpenDrift, type Snapshot, advance, lapseUntil, outageUntil, rewind, timeAfter } from '../core/ledger.ts';
 import { type ReconcileHistogram, createHistogram, observe } from '../core/reconcile-histogram.ts';
 import { Refusal } from '../core/refusal.ts';
 import type { Report } from '../core/report.ts';
@@ -164,6 +164,7 @@ function planRemoval(
       at,
       closed: rewound.files,
       lapse: lapseUntil(rewound, at),
+      outage: outageUntil(rewound, at),
       isRewound: rewound !== snapshot,
     },
   };

@@ -1,4 +1,4 @@
-import { type Snapshot, driftCountOf } from '../core/ledger.ts';
+import { type Snapshot, openDriftsOf } from '../core/ledger.ts';
 import type { ReconcileHistograms } from '../core/reconcile-histogram.ts';
 import { Refusal } from '../core/refusal.ts';
 import type { Report } from '../core/report.ts';
@@ -223,10 +223,10 @@ async function readWhole(batch: Tasks, sourceIndex: SourceIndex, store: Store): 
     const snapshot = sourceIndex.find(task.key)?.snapshot;
     if (snapshot === undefined || snapshot.hidden === null) {
       tasks.push(task);
-    } else if (drifts > 0 && drifts + driftCountOf(snapshot) > MAX_DRIFTS_READ) {
+    } else if (drifts > 0 && drifts + openDriftsOf(snapshot) > MAX_DRIFTS_READ) {
       later.push(task);
     } else {
-      drifts += driftCountOf(snapshot);
+      drifts += openDriftsOf(snapshot);
       if (await readSource(task, snapshot, whole, store)) tasks.push(task);
     }
   }

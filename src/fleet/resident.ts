@@ -1,5 +1,5 @@
 import { type Snapshot, hideDrifts } from '../core/ledger.ts';
-import { nameBytesOf, textBytes } from '../core/text-size.ts';
+import { freeTextBytesOf, nameBytesOf } from '../core/text-size.ts';
 import type { Limits } from './usage.ts';
 
 /**
@@ -30,13 +30,13 @@ export function createResident({ maxOpenDrifts, maxNameBytes, maxTextBytes }: Li
   const reserveBytes = Math.max(MIN_RESERVE_BYTES, RESERVE * maxNameBytes);
   let drifts = 0;
   let nameBytes = 0;
-  let urlBytes = 0;
+  let freeTextBytes = 0;
   let partial = 0;
 
   function count(kept: Snapshot, ofAllFiles: number, sign: 1 | -1): void {
     drifts += sign * kept.files.length;
     nameBytes += sign * (kept.hidden === null ? ofAllFiles : nameBytesOf(kept.files));
-    urlBytes += sign * urlBytesOf(kept);
+    freeTextBytes += sign * freeTextBytesOf(kept);
     if (kept.hidden !== null) partial += sign;
   }
 
@@ -50,9 +50,11 @@ export function createResident({ maxOpenDrifts, maxNameBytes, maxTextBytes }: Li
     return hasRoom ? some : hideDrifts(snapshot, 0);
   }
 
-  /** Of the other text, only the URL can be left out: the detail of a source reads it from the disk. */
-  function fitUrl(snapshot: Snapshot): Snapshot {
-    return urlBytes + urlBytesOf(snapshot) <= maxTextBytes ? snapshot : { ...snapshot, pipelineUrl: null };
+  /** Of the other text, names cannot be left out. The detail of a source reads the rest from the disk. */
+  function fitText(snapshot: Snapshot): Snapshot {
+    return freeTextBytes + freeTextBytesOf(snapshot) <= maxTextBytes
+      ? snapshot
+      : { ...snapshot, pipelineUrl: null, message: null, labels: null };
   }
 
   return {
@@ -60,14 +62,10 @@ export function createResident({ maxOpenDrifts, maxNameBytes, maxTextBytes }: Li
       return partial;
     },
     add(snapshot, ofAllFiles) {
-      const kept = fitUrl(fitFiles(snapshot, ofAllFiles));
+      const kept = fitText(fitFiles(snapshot, ofAllFiles));
       count(kept, ofAllFiles, 1);
       return kept;
     },
     remove: (kept, ofAllFiles) => count(kept, ofAllFiles, -1),
   };
-}
-
-function urlBytesOf({ pipelineUrl }: Snapshot): number {
-  return pipelineUrl === null ? 0 : textBytes(pipelineUrl);
 }

@@ -1,4 +1,4 @@
-import { type Snapshot, driftCountOf, freshness } from '../core/ledger.ts';
+import { type Snapshot, openDriftsOf, freshness } from '../core/ledger.ts';
 import type { StoredSource } from '../store/store.ts';
 import { type FileSpread, createFileSpread } from './file-spread.ts';
 import { type Rendered, type RenderedTexts, createRenderedTexts } from './rendered-text.ts';
@@ -205,7 +205,7 @@ export function createSourceIndex(limits: Limits): SourceIndex {
 
 /** How much of the limits the source uses. */
 export function weightOf({ snapshot, nameBytes, textBytes }: Source): Weight {
-  return { drifts: driftCountOf(snapshot), nameBytes, textBytes };
+  return { drifts: openDriftsOf(snapshot), nameBytes, textBytes };
 }
 
 export function keyOf(repo: string, server: string): string {

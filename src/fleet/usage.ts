@@ -1,4 +1,4 @@
-import { type Snapshot, driftCountOf } from '../core/ledger.ts';
+import { type Snapshot, openDriftsOf } from '../core/ledger.ts';
 import { nameBytesOf, otherTextBytesOf } from '../core/text-size.ts';
 
 /** How much all sources together may use. Beyond a limit, reports that would add to it are refused; all others are accepted. */
@@ -64,7 +64,7 @@ type Overfull = { readonly usage: Usage; readonly limits: Limits; readonly parti
 /** @param snapshot in full, nothing hidden */
 export function weigh(snapshot: Snapshot): Weight {
   return {
-    drifts: driftCountOf(snapshot),
+    drifts: openDriftsOf(snapshot),
     nameBytes: nameBytesOf(snapshot.files),
     textBytes: otherTextBytesOf(snapshot),
   };

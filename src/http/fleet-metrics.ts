@@ -1,4 +1,4 @@
-import { driftCountOf, verdictOf, type Snapshot } from '../core/ledger.ts';
+import { driftCountOf, syncStatusOf, verdictOf, type Snapshot } from '../core/ledger.ts';
 import { compareTexts } from '../core/compare.ts';
 import { BUCKETS } from '../core/reconcile-histogram.ts';
 import { createTopN } from '../core/top-n.ts';
@@ -19,11 +19,16 @@ type SourceGauge = readonly [name: string, help: string, value: (source: Source,
 
 /** Gauges per source. Names, types and meaning are a promise to users. An undefined value has no series. */
 const SOURCE_GAUGES: readonly SourceGauge[] = [
-  ['gitops_drift_count', 'Files that differ from Git, by the newest report.', ({ snapshot }) => driftCountOf(snapshot)],
+  ['gitops_drift_count', 'Files that are known to differ from Git.', ({ snapshot }) => driftCountOf(snapshot)],
   [
     'gitops_in_sync',
     '1 only when the newest report says SYNCED and is not stale.',
     ({ snapshot }, now) => isInSync(snapshot, now),
+  ],
+  [
+    'gitops_unknown',
+    '1 when the newest check could not tell.',
+    ({ snapshot }) => (syncStatusOf(snapshot) === 'UNKNOWN' ? 1 : 0),
   ],
   [
     'gitops_stale',
@@ -32,8 +37,13 @@ const SOURCE_GAUGES: readonly SourceGauge[] = [
   ],
   ['gitops_last_check_timestamp_seconds', 'When the newest check ran.', ({ snapshot }) => snapshot.lastCheckMs / 1000],
   [
+    'gitops_stale_at_timestamp_seconds',
+    'From when on the source counts as stale.',
+    ({ snapshot }) => snapshot.staleAt / 1000,
+  ],
+  [
     'gitops_status_since_timestamp_seconds',
-    'Since when the source has its sync_status.',
+    'Since when the source has the status that was last told.',
     ({ snapshot }) => snapshot.statusSince / 1000,
   ],
   [
@@ -110,7 +120,7 @@ function isInSync(snapshot: Snapshot, now: number): number {
 }
 
 function renderVerdicts(sources: readonly Source[], now: number): string {
-  const counts = { SYNCED: 0, OUT_OF_SYNC: 0, STALE: 0 };
+  const counts = { SYNCED: 0, OUT_OF_SYNC: 0, UNKNOWN: 0, STALE: 0 };
   for (const { snapshot } of sources) counts[verdictOf(snapshot, now)] += 1;
   const lines = Object.entries(counts).map(([verdict, count]) => `gitops_sources{verdict="${verdict}"} ${count}\n`);
   return head('gitops_sources', 'Sources by verdict.') + lines.join('');

@@ -1,6 +1,6 @@
 import type { Accepted } from '../fleet/batch.ts';
 import { toIso } from '../core/timestamp.ts';
-import { type Snapshot, type Verdict, driftCountOf, verdictOf } from '../core/ledger.ts';
+import { type Snapshot, type Verdict, driftCountOf, syncStatusOf, verdictOf } from '../core/ledger.ts';
 import type { RenderedTexts } from '../fleet/rendered-text.ts';
 import type { Source } from '../fleet/source-index.ts';
 import type { Detail } from '../store/store.ts';
@@ -23,11 +23,12 @@ function toRow(snapshot: Snapshot, now: number) {
   return {
     repo: snapshot.repo,
     server: snapshot.server,
-    sync_status: snapshot.syncStatus,
+    sync_status: syncStatusOf(snapshot),
     drift_count: driftCountOf(snapshot),
     files: snapshot.files.map(({ name }) => ({ name })),
-    files_truncated: snapshot.hidden !== null,
+    files_truncated: snapshot.hidden !== null || snapshot.truncatedCount !== null,
     last_check: snapshot.lastCheck,
+    last_check_ms: snapshot.lastCheckMs,
     commit: snapshot.commit,
     pipeline_url: snapshot.pipelineUrl,
     verdict,
@@ -35,10 +36,13 @@ function toRow(snapshot: Snapshot, now: number) {
     out_of_sync: verdict === 'SYNCED' ? 0 : 1,
     stale: verdict === 'STALE',
     status_since: toIso(snapshot.statusSince),
+    unknown_since: snapshot.unknownSince === null ? null : toIso(snapshot.unknownSince),
+    message: snapshot.message,
     received_at: toIso(snapshot.receivedAt),
     stale_at: toIso(snapshot.staleAt),
     last_rejected_at: snapshot.lastRejectedAt === null ? null : toIso(snapshot.lastRejectedAt),
     reported_by: snapshot.reportedBy,
+    labels: snapshot.labels ?? {},
     files_text: snapshot.files.map(({ name }) => name).join(', '),
   };
 }
@@ -78,7 +82,7 @@ export type Receipt = {
   readonly server: string;
   readonly result: Accepted['result'];
   readonly verdict: Verdict;
-  readonly previous_status: Snapshot['syncStatus'] | null;
+  readonly previous_status: ReturnType<typeof syncStatusOf> | null;
   readonly drift_count: number;
   readonly opened: readonly string[];
   readonly closed: readonly string[];
@@ -97,7 +101,7 @@ export function toReceipt(
     server: snapshot.server,
     result,
     verdict: verdictOf(snapshot, now),
-    previous_status: previous?.syncStatus ?? null,
+    previous_status: previous === null ? null : syncStatusOf(previous),
     drift_count: driftCountOf(snapshot),
     opened,
     closed: closed.map(({ name }) => name),

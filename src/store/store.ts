@@ -1,6 +1,6 @@
 import type { ReconcileHistogram } from '../core/reconcile-histogram.ts';
 import type { StateChange } from '../core/history.ts';
-import type { Advance, Lapse, OpenDrift, Snapshot } from '../core/ledger.ts';
+import type { Advance, Lapse, OpenDrift, Outage, Snapshot } from '../core/ledger.ts';
 
 /**
  * A living source as it is stored. An `id` is never used again, not even when the same repo and server come back after a removal. So id and
@@ -16,6 +16,7 @@ export type ReportChange = {
   /** Null: the change is done only if the source does not exist. */
   readonly expected: Expected | null;
   readonly advance: Advance;
+  /** Of a report that could not tell there are none: those before stay. */
   readonly diffs: Readonly<Record<string, string>> | null;
 };
 
@@ -26,6 +27,7 @@ export type RemovalChange = {
   /** All open drifts: they end with the source. */
   readonly closed: readonly OpenDrift[];
   readonly lapse: Lapse | null;
+  readonly outage: Outage | null;
   /** As of an advance. */
   readonly isRewound: boolean;
 };

@@ -28,7 +28,7 @@ type Drift = Omit<ClosedDrift, 'closedAt'> & { readonly closedAt: number | null 
 /** Between portions of sources the event loop is free for others. */
 const SOURCES_AT_ONCE = 5000;
 /** What Grafana's state timelines colour. */
-const STATES: Record<Verdict, number> = { SYNCED: 0, OUT_OF_SYNC: 1, STALE: 2 };
+const STATES: Record<Verdict, number> = { SYNCED: 0, OUT_OF_SYNC: 1, STALE: 2, UNKNOWN: 3 };
 
 export type HistoryRoutesOptions = {
   readonly fleet: Fleet;

@@ -132,7 +132,7 @@ function* fileRows(sources: readonly Source[], fileSpread: FileSpread): Generato
 }
 
 function toSummary(sources: readonly Source[], now: number) {
-  const counts = { SYNCED: 0, OUT_OF_SYNC: 0, STALE: 0 };
+  const counts = { SYNCED: 0, OUT_OF_SYNC: 0, UNKNOWN: 0, STALE: 0 };
   const repos = new Set<string>();
   const servers = new Set<string>();
   let driftCount = 0;
@@ -148,6 +148,7 @@ function toSummary(sources: readonly Source[], now: number) {
     sources: sources.length,
     synced: counts.SYNCED,
     out_of_sync: counts.OUT_OF_SYNC,
+    unknown: counts.UNKNOWN,
     stale: counts.STALE,
     drift_count: driftCount,
     repos: repos.size,

@@ -17,6 +17,7 @@ export type LifeRow = [
   removedAt: number | null,
   receivedAt: number,
   staleAt: number,
+  unknownSince: number | null,
   lastCheck: string,
   files: string,
 ];
@@ -42,7 +43,7 @@ export type HistoryQueries = {
 };
 
 const DRIFT_COLUMNS = 'repo, server, name, times, opened_at, closed_at';
-const LIFE_COLUMNS = 'id, repo, server, first_seen, removed_at, received_at, stale_at, last_check, files';
+const LIFE_COLUMNS = 'id, repo, server, first_seen, removed_at, received_at, stale_at, unknown_since, last_check, files';
 /** Rows read before a query can be interrupted. */
 export const ROWS_AT_ONCE = 200;
 /** Drifts of one source that a query reads. Beyond it the query is refused: its memory would have no bound. */
@@ -66,6 +67,11 @@ export function openHistoryQueries(file: string): HistoryQueries {
     const sql = `SELECT name, times, opened_at, closed_at FROM drifts
       WHERE source_id = ? AND closed_at > ? AND opened_at < ?`;
     return prepare(sql).iterate(id, from, to) as unknown as Iterable<[string, number, number, number]>;
+  }
+
+  function intervalsOf(table: 'lapses' | 'outages', id: number, from: number, to: number): [number, number][] {
+    const sql = `SELECT began_at, ended_at FROM ${table} WHERE source_id = ? AND ended_at > ? AND began_at < ?`;
+    return prepare(sql).all(id, from, to) as unknown as [number, number][];
   }
 
   return {
@@ -118,7 +124,7 @@ export function openHistoryQueries(file: string): HistoryQueries {
       yield* prepare(living).iterate(to, ...values) as unknown as Iterable<LifeRow>;
     },
 
-    *readLife([id, repo, server, firstSeen, removedAt, receivedAt, staleAt, lastCheck, files], from, to, now) {
+    *readLife([id, repo, server, firstSeen, removedAt, receivedAt, staleAt, unknownSince, lastCheck, files], from, to, now) {
       const open = parseFiles(files, repo, server);
       const drifts: Interval[] = open.map(([, since]) => [Math.min(since, now), null]);
       for (const [, , openedAt, closedAt] of driftsOfLife(id, from, to)) {
@@ -126,13 +132,15 @@ export function openHistoryQueries(file: string): HistoryQueries {
         if (drifts.length % ROWS_AT_ONCE === 0) yield;
         if (drifts.length > MAX_INTERVALS) throw tooMany(repo, server);
       }
-      const sql = 'SELECT began_at, ended_at FROM lapses WHERE source_id = ? AND ended_at > ? AND began_at < ?';
-      const lapses = prepare(sql).all(id, from, to) as unknown as [number, number][];
+      const lapses = intervalsOf('lapses', id, from, to);
+      const outages = intervalsOf('outages', id, from, to);
       // a removal has closed and stored the last lapse; that of a living source follows from its stale_at
       const currentLapse: Interval[] =
         removedAt === null ? [[lapsedFrom(staleAt, receivedAt, lastCheck, now), null]] : [];
+      const currentOutage: Interval[] =
+        removedAt === null && unknownSince !== null ? [[Math.min(unknownSince, now), null]] : [];
       const lived: Interval = [Math.min(firstSeen, now), removedAt === null ? null : Math.min(removedAt, now)];
-      return { repo, server, lived, drifts, lapses: [...lapses, ...currentLapse] };
+      return { repo, server, lived, drifts, lapses: [...lapses, ...currentLapse], outages: [...outages, ...currentOutage] };
     },
   };
 }

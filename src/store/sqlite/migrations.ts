@@ -72,6 +72,25 @@ export const MIGRATIONS = [
   -- When a report of the source was last refused; null once one is accepted.
   ALTER TABLE sources ADD COLUMN last_rejected_at INTEGER;
   `,
+  `
+  -- sync_status is what was last told; told = 0: nothing was yet, and sync_status says SYNCED. unknown_since is set while the newest report could
+  -- not tell, and message says why. truncated_count: how many files differ, where a report did not name all. labels is a JSON object.
+  ALTER TABLE sources ADD COLUMN told INTEGER NOT NULL DEFAULT 1;
+  ALTER TABLE sources ADD COLUMN unknown_since INTEGER;
+  ALTER TABLE sources ADD COLUMN message TEXT;
+  ALTER TABLE sources ADD COLUMN truncated_count INTEGER;
+  ALTER TABLE sources ADD COLUMN labels TEXT;
+
+  -- Times in which the check of a source could not tell that are over. The one that it is in now follows from its unknown_since.
+  CREATE TABLE outages (
+    source_id INTEGER NOT NULL,
+    began_at INTEGER NOT NULL,
+    ended_at INTEGER NOT NULL,
+    PRIMARY KEY (source_id, began_at)
+  ) STRICT, WITHOUT ROWID;
+  -- as drifts_closed
+  CREATE INDEX outages_ended ON outages (ended_at);
+  `,
 ];
 
 /** Brings the schema up to date, each step in a transaction of its own. */

@@ -1,5 +1,6 @@
 import { BUCKETS } from '../../core/reconcile-histogram.ts';
 import type { Snapshot } from '../../core/ledger.ts';
+import type { Labels } from '../../core/report.ts';
 import { StoreError, type StoredSource } from '../store.ts';
 import type { FileTuple, SourceRow } from './rows.ts';
 
@@ -28,6 +29,11 @@ export function toStoredSource(row: SourceRow, parse: (lastCheck: string) => num
     receivedAt,
     staleAt,
     lastRejectedAt,
+    told,
+    unknownSince,
+    message,
+    truncatedCount,
+    labels,
     files,
   ] = row;
   const lastCheckMs = parse(lastCheck);
@@ -36,9 +42,13 @@ export function toStoredSource(row: SourceRow, parse: (lastCheck: string) => num
     repo,
     server,
     version,
-    syncStatus,
+    toldStatus: told === 0 ? null : syncStatus,
+    unknownSince,
+    message,
     files: parseFiles(files, repo, server).map(([name, since, times]) => ({ name, since, times })),
     hidden: null,
+    truncatedCount,
+    labels: parseLabels(labels, repo, server),
     lastCheck,
     lastCheckMs,
     commit,
@@ -70,11 +80,16 @@ export function parseFiles(files: string, repo: string, server: string): FileTup
 /** As {@link parseFiles}: name → diff. */
 export function parseDiffs(diffs: string | null, repo: string, server: string): Record<string, string> {
   const parsed = diffs === null ? {} : parseJson(diffs);
-  const isRecord = typeof parsed === 'object' && parsed !== null && !Array.isArray(parsed);
-  if (!isRecord || !Object.values(parsed).every((diff) => typeof diff === 'string')) {
-    throw damaged(`the diffs of server ${server} of repo ${repo}`);
-  }
-  return parsed as Record<string, string>;
+  if (!isTexts(parsed)) throw damaged(`the diffs of server ${server} of repo ${repo}`);
+  return parsed;
+}
+
+/** As {@link parseFiles}: name → value. */
+function parseLabels(labels: string | null, repo: string, server: string): Labels | null {
+  if (labels === null) return null;
+  const parsed = parseJson(labels);
+  if (!isTexts(parsed)) throw damaged(`the labels of server ${server} of repo ${repo}`);
+  return Object.assign(Object.create(null) as Record<string, string>, parsed);
 }
 
 /** As {@link parseFiles}: drifts per bucket. */
@@ -87,13 +102,25 @@ export function parseCounts(counts: string, repo: string): number[] {
   return parsed as number[];
 }
 
+type RowEnd = [
+  told: number,
+  unknownSince: number | null,
+  message: string | null,
+  truncatedCount: number | null,
+  labels: string | null,
+  files: string,
+];
+
 /** Looks at what is not JSON. */
 function checkRow(row: SourceRow, lastCheckMs: number): void {
-  const [, repo, server, version, status, , , , , firstSeen, statusSince, receivedAt, staleAt, rejectedAt, files] = row;
+  const [, repo, server, version, status, , , , , firstSeen, statusSince, receivedAt, staleAt, rejectedAt] = row;
+  const [told, unknownSince, , truncatedCount, , files] = row.slice(-6) as RowEnd;
   const isWhole =
     isWithin(version, 1, Number.MAX_SAFE_INTEGER) &&
-    [firstSeen, statusSince, receivedAt, staleAt, rejectedAt ?? 0].every((time) => isWithin(time, 0, MAX_TIME)) &&
+    [firstSeen, statusSince, receivedAt, staleAt, rejectedAt ?? 0, unknownSince ?? 0].every((time) => isWithin(time, 0, MAX_TIME)) &&
     isWithin(staleAt - lastCheckMs, 1, MAX_STALE_AFTER_MS) &&
+    isWithin(truncatedCount ?? 0, 0, Number.MAX_SAFE_INTEGER) &&
+    (told === 1 || (unknownSince !== null && status === 'SYNCED')) &&
     (status === 'SYNCED') === (files === '[]');
   if (!isWhole) throw damaged(`the row of server ${server} of repo ${repo}`);
 }
@@ -102,6 +129,16 @@ function isFileTuple(value: unknown): value is FileTuple {
   if (!Array.isArray(value) || value.length !== 3) return false;
   const [name, since, times] = value as unknown[];
   return typeof name === 'string' && name !== '' && isWithin(since, 0, MAX_TIME) && isWithin(times, 1, MAX_TIME);
+}
+
+/** Whether it is an object whose values are texts. */
+function isTexts(value: unknown): value is Record<string, string> {
+  return (
+    typeof value === 'object' &&
+    value !== null &&
+    !Array.isArray(value) &&
+    Object.values(value).every((text) => typeof text === 'string')
+  );
 }
 
 function isWithin(value: unknown, min: number, max: number): boolean {

@@ -5,7 +5,12 @@ export type FileTuple = [name: string, since: number, times: number];
 export type ReportTuple = [
   id: number,
   version: number,
-  syncStatus: string,
+  /** What was last told; null: nothing was yet. From here on as the columns of the statements that write it. */
+  toldStatus: string | null,
+  unknownSince: number | null,
+  message: string | null,
+  truncatedCount: number | null,
+  labels: string | null,
   lastCheck: string,
   commit: string | null,
   pipelineUrl: string | null,
@@ -14,7 +19,11 @@ export type ReportTuple = [
   receivedAt: number,
   staleAt: number,
   diffs: string | null,
+  ...ReportEnd,
+];
+export type ReportEnd = [
   lapseFrom: number | null,
+  outageFrom: number | null,
   /** Null: unchanged. */
   files: FileTuple[] | null,
   closed: FileTuple[] | null,
@@ -30,6 +39,7 @@ export type RemovalTuple = [
   version: number,
   at: number,
   lapseFrom: number | null,
+  outageFrom: number | null,
   closed: FileTuple[],
   isRewound: boolean,
 ];
@@ -38,7 +48,7 @@ export type RejectionTuple = [id: number, at: number];
 
 /** The columns of {@link SourceRow}, in the same order. */
 export const SOURCE_COLUMNS = `id, repo, server, version, sync_status, last_check, commit_id, pipeline_url, reported_by,
-  first_seen, status_since, received_at, stale_at, last_rejected_at, files`;
+  first_seen, status_since, received_at, stale_at, last_rejected_at, told, unknown_since, message, truncated_count, labels, files`;
 
 export type SourceRow = [
   id: number,
@@ -55,6 +65,11 @@ export type SourceRow = [
   receivedAt: number,
   staleAt: number,
   lastRejectedAt: number | null,
+  told: number,
+  unknownSince: number | null,
+  message: string | null,
+  truncatedCount: number | null,
+  labels: string | null,
   files: string,
 ];
 

@@ -207,11 +207,15 @@ function toTuple(change: Change): ReportTuple | RemovalTuple | RejectionTuple {
 }
 
 function reportTuple({ expected, advance, diffs }: ReportChange): ReportTuple {
-  const { next, closed, lapse } = advance;
+  const { next, closed, lapse, outage } = advance;
   return [
     expected?.id ?? 0,
     expected?.version ?? 0,
-    next.syncStatus,
+    next.toldStatus,
+    next.unknownSince,
+    next.message,
+    next.truncatedCount,
+    next.labels === null ? null : JSON.stringify(next.labels),
     next.lastCheck,
     next.commit,
     next.pipelineUrl,
@@ -221,6 +225,7 @@ function reportTuple({ expected, advance, diffs }: ReportChange): ReportTuple {
     next.staleAt,
     diffs === null ? null : JSON.stringify(diffs),
     lapse === null ? null : lapse.from,
+    outage === null ? null : outage.from,
     advance.hasSameFiles ? null : next.files.map(toFileTuple),
     closed.length === 0 ? null : closed.map(toFileTuple),
     expected === null || closed.length > 0 ? next.repo : null,
@@ -229,8 +234,9 @@ function reportTuple({ expected, advance, diffs }: ReportChange): ReportTuple {
   ];
 }
 
-function removalTuple({ expected, at, lapse, closed, isRewound }: RemovalChange): RemovalTuple {
-  return [expected.id, expected.version, at, lapse === null ? null : lapse.from, closed.map(toFileTuple), isRewound];
+function removalTuple({ expected, at, lapse, outage, closed, isRewound }: RemovalChange): RemovalTuple {
+  const [lapseFrom, outageFrom] = [lapse?.from ?? null, outage?.from ?? null];
+  return [expected.id, expected.version, at, lapseFrom, outageFrom, closed.map(toFileTuple), isRewound];
 }
 
 function toFileTuple({ name, since, times }: OpenDrift): FileTuple {

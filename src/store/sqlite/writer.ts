@@ -13,6 +13,7 @@ import {
   type OutcomeTuple,
   type RejectionTuple,
   type RemovalTuple,
+  type ReportEnd,
   type ReportTuple,
   type SourceRow,
 } from './rows.ts';
@@ -38,25 +39,29 @@ migrate(db);
 
 const ownFiles = watchFiles(database, join(dirname(database), 'lock.db'), pageSize());
 
-const insertSource =
-  prepare(`INSERT INTO sources (version, sync_status, last_check, commit_id, pipeline_url, reported_by, first_seen, status_since,
-  received_at, stale_at, diffs, files, repo, server) VALUES (1, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING`);
+const insertSource = prepare(`INSERT INTO sources (version, sync_status, told, unknown_since, message, truncated_count, labels, last_check,
+  commit_id, pipeline_url, reported_by, status_since, received_at, stale_at, diffs, first_seen, files, repo, server)
+  VALUES (1, coalesce(?1, 'SYNCED'), ?1 IS NOT NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING`);
 const [updateSource, updateSourceAndFiles] = ['', ', files = ?'].map((files) =>
-  prepare(`UPDATE sources SET version = ?, sync_status = ?, last_check = ?, commit_id = ?, pipeline_url = ?, reported_by = ?, status_since = ?,
-    received_at = ?, stale_at = ?, diffs = ?, last_rejected_at = NULL${files} WHERE id = ? AND version = ? AND removed_at IS NULL`),
+  prepare(`UPDATE sources SET version = version + 1, last_rejected_at = NULL, sync_status = coalesce(?1, sync_status), told = ?1 IS NOT NULL,
+    unknown_since = ?2, message = ?, truncated_count = ?, labels = ?, last_check = ?, commit_id = ?, pipeline_url = ?, reported_by = ?,
+    status_since = ?, received_at = ?, stale_at = ?, diffs = iif(?2 IS NULL, ?, diffs)${files} WHERE id = ? AND version = ? AND removed_at IS NULL`),
 ) as [StatementSync, StatementSync];
-const removeSource = prepare(`UPDATE sources SET removed_at = ?, files = '[]', diffs = NULL
+const removeSource = prepare(`UPDATE sources SET removed_at = ?, files = '[]', diffs = NULL, message = NULL
   WHERE id = ? AND version = ? AND removed_at IS NULL`);
 const noteRejection = prepare('UPDATE sources SET last_rejected_at = ? WHERE id = ? AND removed_at IS NULL');
 const insertDrift = prepare('INSERT INTO drifts (source_id, name, times, opened_at, closed_at) VALUES (?, ?, ?, ?, ?)');
 const insertLapse = prepare('INSERT INTO lapses (source_id, began_at, ended_at) VALUES (?, ?, ?)');
+const insertOutage = prepare('INSERT INTO outages (source_id, began_at, ended_at) VALUES (?, ?, ?)');
 const rewindHistory = [
   prepare('UPDATE sources SET first_seen = min(first_seen, :at) WHERE id = :id'),
   prepare(
     'UPDATE drifts SET opened_at = min(opened_at, :at), closed_at = :at WHERE source_id = :id AND closed_at > :at',
   ),
-  prepare('DELETE FROM lapses WHERE source_id = :id AND began_at >= :at'),
-  prepare('UPDATE lapses SET ended_at = :at WHERE source_id = :id AND ended_at > :at'),
+  ...['lapses', 'outages'].flatMap((table) => [
+    prepare(`DELETE FROM ${table} WHERE source_id = :id AND began_at >= :at`),
+    prepare(`UPDATE ${table} SET ended_at = :at WHERE source_id = :id AND ended_at > :at`),
+  ]),
 ];
 const lastTimes = prepare('SELECT max(times) FROM drifts WHERE source_id = ? AND name = ?');
 const selectHistogram = prepare('SELECT counts, sum_ms FROM durations WHERE repo = ?');
@@ -75,8 +80,10 @@ const end = prepare('COMMIT');
 const pruneKinds = [
   prepare(`DELETE FROM drifts WHERE (source_id, name, times) IN
     (SELECT source_id, name, times FROM drifts WHERE closed_at < ? ORDER BY closed_at LIMIT ?)`),
-  prepare(`DELETE FROM lapses WHERE (source_id, began_at) IN
-    (SELECT source_id, began_at FROM lapses WHERE ended_at < ? ORDER BY ended_at LIMIT ?)`),
+  ...['lapses', 'outages'].map((table) =>
+    prepare(`DELETE FROM ${table} WHERE (source_id, began_at) IN
+      (SELECT source_id, began_at FROM ${table} WHERE ended_at < ? ORDER BY ended_at LIMIT ?)`),
+  ),
   prepare('DELETE FROM sources WHERE id IN (SELECT id FROM sources WHERE removed_at < ? ORDER BY removed_at LIMIT ?)'),
 ];
 
@@ -168,7 +175,7 @@ type ChangeTuple = ReportTuple | RemovalTuple | RejectionTuple;
 
 /** They are told apart by their lengths. */
 function apply(change: ChangeTuple): OutcomeTuple {
-  if (change.length === 6) return remove(change);
+  if (change.length === 7) return remove(change);
   return change.length === 2 ? reject(change) : report(change);
 }
 
@@ -178,47 +185,16 @@ function reject([id, at]: RejectionTuple): OutcomeTuple {
 }
 
 function report(change: ReportTuple): OutcomeTuple {
-  const [
-    id,
-    version,
-    status,
-    lastCheck,
-    commit,
-    url,
-    reportedBy,
-    since,
-    receivedAt,
-    staleAt,
-    diffs,
-    lapseFrom,
-    files,
-    closed,
-    repo,
-    server,
-    isRewound,
-  ] = change;
+  // as the statements have them
+  const columns = change.slice(2, 15) as (string | number | null)[];
+  const [id, version] = change;
+  const [lapseFrom, outageFrom, files, closed, repo, server, isRewound] = change.slice(15) as ReportEnd;
+  const receivedAt = change[12];
   if (repo !== null && server !== null) {
-    const { changes, lastInsertRowid } = insertSource.run(
-      ...[
-        status,
-        lastCheck,
-        commit,
-        url,
-        reportedBy,
-        receivedAt,
-        since,
-        receivedAt,
-        staleAt,
-        diffs,
-        JSON.stringify(files),
-        repo,
-        server,
-      ],
-    );
+    const { changes, lastInsertRowid } = insertSource.run(...columns, receivedAt, JSON.stringify(files), repo, server);
     return changes === 0 ? { row: living(repo, server) } : [Number(lastInsertRowid), null];
   }
   const times = files === null ? null : countOpened(id, files);
-  const columns = [version + 1, status, lastCheck, commit, url, reportedBy, since, receivedAt, staleAt, diffs];
   const { changes } =
     files === null
       ? updateSource.run(...columns, id, version)
@@ -230,6 +206,7 @@ function report(change: ReportTuple): OutcomeTuple {
     observeDurations(repo, closed, receivedAt);
   }
   if (lapseFrom !== null) insertLapse.run(id, lapseFrom, receivedAt);
+  if (outageFrom !== null) insertOutage.run(id, outageFrom, receivedAt);
   return [id, times];
 }
 
@@ -245,11 +222,12 @@ function countOpened(id: number, files: FileTuple[]): number[] {
   return counts;
 }
 
-function remove([id, version, at, lapseFrom, closed, isRewound]: RemovalTuple): OutcomeTuple {
+function remove([id, version, at, lapseFrom, outageFrom, closed, isRewound]: RemovalTuple): OutcomeTuple {
   if (removeSource.run(at, id, version).changes === 0) return conflict(id);
   if (isRewound) rewind(id, at);
   closeDrifts(id, closed, at);
   if (lapseFrom !== null) insertLapse.run(id, lapseFrom, at);
+  if (outageFrom !== null) insertOutage.run(id, outageFrom, at);
   return [id, null];
 }
 
