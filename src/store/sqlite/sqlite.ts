@@ -10,15 +10,15 @@ import type { DriftRow } from './history-queries.ts';
 import type { ChangeRow, Page, ReaderOperations } from './reader.ts';
 import { type FileTuple, type OutcomeTuple, type RemovalTuple, type ReportTuple, toStoredSource } from './rows.ts';
 import type { WriterOperations } from './writer.ts';
-import {
-  type Change,
-  type ClosedDrift,
-  type Listed,
-  type Outcome,
-  type RemovalChange,
-  type ReportChange,
-  type Store,
-  type StoredSource,
+import type {
+  Change,
+  ClosedDrift,
+  Listed,
+  Outcome,
+  RemovalChange,
+  ReportChange,
+  Store,
+  StoredSource,
 } from '../store.ts';
 import { finishRestore } from './restore.ts';
 import { checkDatabase } from './start-check.ts';
