@@ -1,4 +1,4 @@
-import { lstatSync, mkdirSync, readdirSync, readlinkSync, statSync } from 'node:fs';
+import { type Stats, lstatSync, mkdirSync, readdirSync, readlinkSync, statSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { StoreError } from '../store.ts';
 import { lockFolder } from './lock.ts';
@@ -51,7 +51,7 @@ export function warnOfOtherDatabases(dataDir: string, warn: (message: string) =>
 
 /** Folder by folder. Node's own recursion never ends where a folder is there and nothing can be made in it, as below /proc. */
 function makeFolder(path: string): void {
-  const found = lstatSync(path, { throwIfNoEntry: false });
+  const found = lookUp(path);
   if (found?.isSymbolicLink() === true && statSync(path, { throwIfNoEntry: false }) === undefined) {
     throw new Error(`${path} is a symbolic link to ${readlinkSync(path)}, which is not there`);
   }
@@ -66,6 +66,16 @@ function makeFolder(path: string): void {
   } catch (error) {
     // another process may have been faster
     if ((error as { code?: string }).code !== 'EEXIST') throw error;
+  }
+}
+
+/** What has this name; undefined also where a folder above it is none. */
+function lookUp(path: string): Stats | undefined {
+  try {
+    return lstatSync(path, { throwIfNoEntry: false });
+  } catch (error) {
+    if ((error as { code?: string }).code === 'ENOTDIR') return undefined;
+    throw error;
   }
 }
 
