@@ -7,6 +7,9 @@ import { APPLICATION_ID, MIGRATIONS } from './migrations.ts';
 import { hasLog, isHotJournal, sizeOf } from './start-check.ts';
 import { findLogDamage } from './write-ahead-log.ts';
 
+/** What to do when a backup is damaged. */
+export const ADVICE = 'Name another copy';
+
 /**
  * Opens a copy of a database for reading, with its log if it has one.
  * @throws {StoreError} when it is none of ours, or not whole as far as that shows before it is read
@@ -28,7 +31,7 @@ export function openBackup(file: string): { readonly db: DatabaseSync; close(): 
   } catch (error) {
     close();
     if (error instanceof StoreError) throw error;
-    throw explainFailure(file, error as Error, `${file} cannot be read (${(error as Error).message})`);
+    throw explainFailure(file, error as Error, `${file} cannot be read (${(error as Error).message})`, ADVICE);
   }
 }
 
@@ -41,9 +44,7 @@ function requireFile(file: string): void {
 
 function open(file: string): DatabaseSync {
   if (isHotJournal(`${file}-journal`)) {
-    throw new StoreError(
-      `${file}-journal is there: ${file} is in use, or was not written to its end. Name another copy`,
-    );
+    throw new StoreError(`${file}-journal is there: ${file} is in use, or was not written to its end. ${ADVICE}`);
   }
   if (sizeOf(`${file}-wal`) === 0) {
     return new DatabaseSync(new URL(`${pathToFileURL(file).href}?immutable=1`), { readOnly: true });
@@ -52,7 +53,7 @@ function open(file: string): DatabaseSync {
     throw new StoreError(`${file}-wal does not belong to ${file} and would change it. Move it away`);
   }
   const damage = findLogDamage(file);
-  if (damage !== null) throw new StoreError(`${file}-wal is damaged at byte ${damage.offset}. Name another copy`);
+  if (damage !== null) throw new StoreError(`${file}-wal is damaged at byte ${damage.offset}. ${ADVICE}`);
   return new DatabaseSync(file, { readOnly: true });
 }
 

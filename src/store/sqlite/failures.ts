@@ -19,11 +19,18 @@ const NO_DAMAGE = 'It is not damaged, and nothing was changed';
  * Says what is wrong with a database, and what to do: each cause has its own remedy, and only a damaged file is one to be replaced.
  * @param error of SQLite or of the operating system
  * @param otherwise the sentence for what is neither
+ * @param advice what to do when the file is damaged
  */
-export function explainFailure(file: string, error: Error, otherwise: string): StoreError {
+export function explainFailure(
+  file: string,
+  error: Error,
+  otherwise: string,
+  advice: string = damageAdvice(file),
+): StoreError {
   const { errcode, code } = codesOf(error);
   const { message } = error;
-  const sentence = errcode === undefined ? systemSentence(file, message, code) : sqliteSentence(file, message, errcode);
+  const sentence =
+    errcode === undefined ? systemSentence(file, message, code) : sqliteSentence(file, message, errcode, advice);
   return new StoreError(sentence ?? otherwise, { cause: error });
 }
 
@@ -43,7 +50,7 @@ export function accessSentence(file: string, message: string): string {
   );
 }
 
-function sqliteSentence(file: string, message: string, errcode: number): string | undefined {
+function sqliteSentence(file: string, message: string, errcode: number, advice = ''): string | undefined {
   switch (errcode & KIND) {
     case BUSY:
     case LOCKED:
@@ -67,7 +74,7 @@ function sqliteSentence(file: string, message: string, errcode: number): string 
       return `${file} needs more memory than there is (${message}). ${NO_DAMAGE}. Give the service more.`;
     case CORRUPT:
     case NOTADB:
-      return `${file} is damaged (${message}). ${damageAdvice(file)}.`;
+      return `${file} is damaged (${message}). ${advice}.`;
     default:
       return undefined;
   }

@@ -3,11 +3,14 @@ import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { StoreError } from '../store.ts';
+import { explainFailure } from './failures.ts';
 import { makePrivate } from './private.ts';
 
 const SQLITE_BUSY = 5;
 const SQLITE_CORRUPT = 11;
 const SQLITE_NOTADB = 26;
+/** What to do with a lock that nobody can take. */
+const ADVICE = 'It holds nothing: delete it and start again';
 const NO_NAME = 'which left no name';
 
 /**
@@ -47,12 +50,7 @@ function takeLock(lockFile: string, refuse: () => never): DatabaseSync {
       // it holds nothing, and nobody has it: who has would have been found before it was read
       const isGarbage = errcode === SQLITE_NOTADB || errcode === SQLITE_CORRUPT;
       if (!isGarbage || !mayHeal) {
-        throw new StoreError(
-          `${lockFile} cannot be locked (${message}). It holds nothing: delete it and start again.`,
-          {
-            cause: error,
-          },
-        );
+        throw explainFailure(lockFile, error as Error, `${lockFile} cannot be locked (${message}). ${ADVICE}`, ADVICE);
       }
       truncateSync(lockFile);
     }

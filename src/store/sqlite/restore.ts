@@ -14,7 +14,7 @@ import {
 import { dirname, join } from 'node:path';
 import { backup, DatabaseSync } from 'node:sqlite';
 import { StoreError } from '../store.ts';
-import { openBackup } from './backup-file.ts';
+import { ADVICE, openBackup } from './backup-file.ts';
 import { explainFailure } from './failures.ts';
 import { DATABASE, takeFolder } from './folder.ts';
 import { makePrivate } from './private.ts';
@@ -127,7 +127,7 @@ function checkCopy(file: string, unfinished: string): number {
     db.exec('PRAGMA temp_store = MEMORY; PRAGMA journal_mode = DELETE');
     const [result] = db.prepare('PRAGMA quick_check(1)').all();
     if (result?.quick_check !== 'ok') {
-      throw new StoreError(`${file} is damaged (${String(result?.quick_check).replaceAll('\n', ' ')})`);
+      throw new StoreError(`${file} is damaged (${String(result?.quick_check).replaceAll('\n', ' ')}). ${ADVICE}`);
     }
     return Number(db.prepare('SELECT count(*) AS n FROM sources WHERE removed_at IS NULL').get()?.n);
   } finally {
@@ -138,7 +138,7 @@ function checkCopy(file: string, unfinished: string): number {
 
 function explainCopy(unfinished: string, error: Error): StoreError {
   if (error instanceof StoreError) return error;
-  return explainFailure(unfinished, error, `the copy ${unfinished} could not be made (${error.message})`);
+  return explainFailure(unfinished, error, `the copy ${unfinished} could not be made (${error.message})`, ADVICE);
 }
 
 function requireRoom(file: string, unfinished: string): void {
