@@ -245,7 +245,7 @@ describe('npm run restore', function () {
         const { size } = statSync(big);
         expect(await failure(path, big)).to.match(new RegExp(`^1: .*needs ${size} bytes .* has room for \\d+`));
         expect(contentOf(path)).to.deep.equal(before);
-        disk.fill({} as never);
+        disk.fill();
         expect(await failure(path, backup)).to.match(/^1: .*(M|m)ake room/);
         rmSync(join(disk.path, 'filler'));
         expect(contentOf(path)).to.deep.equal(before);

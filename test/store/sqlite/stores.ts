@@ -1,5 +1,5 @@
 /** Folders of a store as a killed process or a power cut leaves them, for the tests of the start. */
-import { copyFileSync, existsSync, mkdirSync, readFileSync, readdirSync } from 'node:fs';
+import { copyFileSync, existsSync, mkdirSync, readFileSync, readdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { advance } from '../../../src/core/ledger.ts';
@@ -27,6 +27,18 @@ export function copyAsKilled(from: string, to: string): void {
   for (const name of ['gitops-status.db', 'gitops-status.db-wal']) {
     if (existsSync(join(from, name))) copyFileSync(join(from, name), join(to, name));
   }
+}
+
+/** A database as a kill leaves it, with all its sources in the log. */
+export async function makeKilled(path: string, sources: number): Promise<void> {
+  const running = `${path}-running`;
+  // with its tables in the database
+  await (await openSqlite(running)).close();
+  const store = await openSqlite(running);
+  await commitEach(store, 0, sources);
+  copyAsKilled(running, path);
+  await store.close();
+  rmSync(running, { recursive: true });
 }
 
 /** Each file's bytes, but those of the lock, which a refused start may write. */

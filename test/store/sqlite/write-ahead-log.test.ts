@@ -2,7 +2,7 @@ import { copyFileSync, existsSync, mkdirSync, readFileSync, rmSync, truncateSync
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { expect } from 'chai';
-import fc from 'fast-check';
+import * as fc from 'fast-check';
 import { openSqlite } from '../../../src/store/sqlite/sqlite.ts';
 import { checkDatabase } from '../../../src/store/sqlite/start-check.ts';
 import type { Store } from '../../../src/store/store.ts';
