@@ -72,7 +72,7 @@ export function finishRestore(dataDir: string): string[] {
     return finish(dataDir);
   } catch (error) {
     throw new StoreError(
-      `a restore in ${dataDir} was interrupted and cannot be finished (${(error as Error).message}). Nothing is lost. ` +
+      `DATA_DIR ${dataDir} cannot be read, or a restore in it that was interrupted cannot be finished (${(error as Error).message}). Nothing is lost. ` +
         'See that this user may write to the folder and all that is in it, then start again.',
       { cause: error },
     );
