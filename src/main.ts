@@ -59,7 +59,8 @@ async function run(config: Config): Promise<void> {
   // before anything that takes time
   const shutdown = handleSignals({ log, drainLog: output.drain, maySignalTwice: isRunByNpm() });
   const tokens = config.tokensFile === undefined ? undefined : openTokens(config.tokensFile);
-  const store = await openSqlite(config.dataDir);
+  const warnings: string[] = [];
+  const store = await openSqlite(config.dataDir, (warning) => warnings.push(warning));
   const limits = toLimits(config.maxSources, config.maxOpenDrifts);
   const maxConnections = Math.min(config.maxConnections, connectionsThatFit());
   const connections = createConnections(maxConnections);
@@ -78,11 +79,18 @@ async function run(config: Config): Promise<void> {
   const watching = tokens?.watch((changed) => tokensChanged(changed, metrics, events, log));
 
   log.info(
-    { data_dir: config.dataDir, store: store.name, sources: fleet.size, ms: Math.round(performance.now() - startedAt) },
+    {
+      data_dir: config.dataDir,
+      store: store.name,
+      sources: fleet.size,
+      ms: Math.round(performance.now() - startedAt),
+      ...(warnings.length > 0 && { warnings }),
+    },
     `data is in ${config.dataDir}`,
   );
-  const warning = overfullWarning(fleet);
-  if (warning !== undefined) log.warn(warning);
+  for (const warning of warnings) log.warn(warning);
+  const overfull = overfullWarning(fleet);
+  if (overfull !== undefined) log.warn(overfull);
   if (maxConnections < config.maxConnections) {
     log.warn(`${maxConnections} connections instead of MAX_CONNECTIONS: no more fit into the files that may be open`);
   }

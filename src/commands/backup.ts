@@ -9,7 +9,8 @@ import { ConfigError } from '../core/config-error.ts';
 const USAGE =
   'usage: npm run backup -- FILE   (makes FILE a copy of the database in DATA_DIR; the service may be running)';
 /** What the service keeps in DATA_DIR. */
-const OWN_FILES = /^(gitops-status\.db(-wal|-shm|-journal)?|lock\.db(-journal)?|owner\.json)$/;
+const OWN_FILES =
+  /^(gitops-status\.db(-wal|-shm|-journal|\.restore-.*|\.unfinished-restore)?|lock\.db(-journal)?|owner\.json)$/;
 /** Pages copied at a time: all. In between, a write by the service would make SQLite begin again, under load for ever. */
 const ALL_PAGES = 0x7fff_ffff;
 

@@ -16,7 +16,7 @@ export type Disk = {
 };
 
 /** A file system of its own, filled to the last byte. Needs the right to mount. */
-export function openSmallDisk(): Disk {
+export function openSmallDisk(): Disk & { fill(): void } {
   const folder = makeFolder();
   execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=4m', 'tmpfs', folder.path], { stdio: 'ignore' });
   const filler = join(folder.path, 'filler');

@@ -1,10 +1,9 @@
-import { existsSync, mkdirSync } from 'node:fs';
+import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import { DatabaseSync } from 'node:sqlite';
 import { parseTimestamp } from '../../core/timestamp.ts';
 import type { OpenDrift } from '../../core/ledger.ts';
-import { lockFolder } from './lock.ts';
-import { APPLICATION_ID, MIGRATIONS } from './migrations.ts';
+import { explainFailure } from './failures.ts';
+import { DATABASE, takeFolder, warnOfOtherDatabases } from './folder.ts';
 import { makePrivate } from './private.ts';
 import type { StateChange } from '../../core/history.ts';
 import type { DriftRow } from './history-queries.ts';
@@ -12,17 +11,18 @@ import type { ChangeRow, Page, ReaderOperations } from './reader.ts';
 import type { FileTuple, OutcomeTuple, RejectionTuple, RemovalTuple, ReportTuple } from './rows.ts';
 import { parseCounts, parseDiffs, toStoredSource } from './parse-row.ts';
 import type { WriterOperations } from './writer.ts';
-import {
-  type Change,
-  type ClosedDrift,
-  type Listed,
-  type Outcome,
-  type RemovalChange,
-  type ReportChange,
-  type Store,
-  StoreError,
-  type StoredSource,
+import type {
+  Change,
+  ClosedDrift,
+  Listed,
+  Outcome,
+  RemovalChange,
+  ReportChange,
+  Store,
+  StoredSource,
 } from '../store.ts';
+import { finishRestore } from './restore.ts';
+import { checkDatabase } from './start-check.ts';
 import { type Call, startWorker } from './worker.ts';
 
 /**
@@ -30,12 +30,15 @@ import { type Call, startWorker } from './worker.ts';
  * locks it until `close`.
  * @throws {StoreError} when the folder cannot be used, or when the database is damaged, belongs to another program or is of a newer version.
  *   Existing files are then left unchanged.
+ * @param warn is told what is no reason to refuse, and most likely not what was meant
  */
-export async function openSqlite(dataDir: string): Promise<Store> {
-  const file = join(dataDir, 'gitops-status.db');
+export async function openSqlite(dataDir: string, warn: (message: string) => void = () => {}): Promise<Store> {
+  const file = join(dataDir, DATABASE);
   const unlock = takeFolder(dataDir);
   try {
-    if (existsSync(file)) check(file);
+    finishRestore(dataDir);
+    checkDatabase(file);
+    warnOfOtherDatabases(dataDir, warn);
     const write = await startWriter(file);
     const startReader = () =>
       startWorker<ReaderOperations>(new URL('./reader.ts', import.meta.url), file, (value) => void dropPages(value));
@@ -120,50 +123,6 @@ export async function openSqlite(dataDir: string): Promise<Store> {
   }
 }
 
-function takeFolder(dataDir: string): () => void {
-  try {
-    mkdirSync(dataDir, { recursive: true, mode: 0o700 });
-    return lockFolder(dataDir);
-  } catch (error) {
-    if (error instanceof StoreError) throw error;
-    throw new StoreError(
-      `DATA_DIR ${dataDir} cannot be written (${(error as Error).message}). Make it a folder that this user may write to.`,
-      { cause: error },
-    );
-  }
-}
-
-/** Checks the database before it is opened for writing, so that a file that is not ours stays unchanged. */
-function check(file: string): void {
-  // SQLite would apply a write-ahead log that stays behind to the file that takes the place
-  const advice = `Nothing was changed. Move the file away (with ${file}-wal, if there is one) to start empty, or put a backup in its place`;
-  let db: DatabaseSync | undefined;
-  try {
-    db = new DatabaseSync(file, { readOnly: true });
-    const { application_id: application } = db.prepare('PRAGMA application_id').get() as { application_id: number };
-    const { user_version: version } = db.prepare('PRAGMA user_version').get() as { user_version: number };
-    const { tables } = db.prepare('SELECT count(*) AS tables FROM sqlite_schema').get() as { tables: number };
-    if (application !== APPLICATION_ID && tables > 0) {
-      throw new StoreError(
-        `${file} is another program's database. Nothing was changed. Give the service a DATA_DIR of its own.`,
-      );
-    }
-    if (version > MIGRATIONS.length) {
-      throw new StoreError(
-        `${file} was written by a newer version of gitops-status-server (schema ${version}, this one knows ${MIGRATIONS.length}). ` +
-          `Run that version or a later one. ${advice}.`,
-      );
-    }
-    const [result] = db.prepare('PRAGMA quick_check(1)').all() as { quick_check: string }[];
-    if (result?.quick_check !== 'ok') throw new Error(result?.quick_check.replaceAll('\n', ' '));
-  } catch (error) {
-    if (error instanceof StoreError) throw error;
-    throw new StoreError(`${file} is damaged (${(error as Error).message}). ${advice}.`, { cause: error });
-  } finally {
-    db?.close();
-  }
-}
-
 type Reader = Call<ReaderOperations>;
 
 /** Reads page after page. Between two pages the event loop is free for other requests. */
@@ -194,9 +153,10 @@ async function startWriter(file: string) {
     for (const beside of [`${file}-wal`, `${file}-shm`]) if (existsSync(beside)) makePrivate(beside);
     return await startWorker<WriterOperations>(new URL('./writer.ts', import.meta.url), file);
   } catch (error) {
-    throw new StoreError(
+    throw explainFailure(
+      file,
+      error as Error,
       `${file} cannot be written (${(error as Error).message}). See that this user may write to it and that the disk has room.`,
-      { cause: error },
     );
   }
 }
