@@ -145,7 +145,7 @@ describe('properties', function () {
       expectUsage(fleet);
       for (const { snapshot } of onDisk) {
         expect(verdictOf(snapshot, now)).to.equal(model.verdict(snapshot.server, now));
-        expect(snapshot.syncStatus === 'OUT_OF_SYNC').to.equal(snapshot.files.length > 0);
+        expect(snapshot.toldStatus === 'OUT_OF_SYNC').to.equal(snapshot.files.length > 0);
         const lapse = lapseUntil(snapshot, now);
         if (lapse !== null) expect(lapse.to).to.be.above(lapse.from);
       }

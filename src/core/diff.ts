@@ -5,7 +5,7 @@ const MAX_DIFF_BYTES = 16_384;
  * are missing.
  */
 export function cutDiff(diff: string): string {
-  const bytes = Buffer.from(diff.toWellFormed());
+  const bytes = Buffer.from(diff);
   if (bytes.length <= MAX_DIFF_BYTES) return bytes.toString();
   const room = MAX_DIFF_BYTES - 64;
   const lineEnd = bytes.lastIndexOf(0x0a, room - 1) + 1;

@@ -53,7 +53,8 @@ export const reportSchema = {
     files: {
       type: 'array',
       maxItems: MAX_FILES,
-      description: 'a list of at most 10,000 objects, one for each file that differs; empty exactly when SYNCED or UNKNOWN',
+      description:
+        'a list of at most 10,000 objects, one for each file that differs; empty exactly when SYNCED or UNKNOWN',
       items: {
         type: 'object',
         description: 'an object such as {"name": "etc/motd"}',
@@ -89,7 +90,8 @@ export const reportSchema = {
       type: ['string', 'null'],
       maxLength: MAX_MESSAGE_LENGTH,
       pattern: String.raw`^(?:[^\p{Cc}\p{Cs}]|[\t\r\n])*$`,
-      description: 'why the check could not tell: 1 to 2,000 characters without control characters but line breaks and tabs',
+      description:
+        'why the check could not tell: 1 to 2,000 characters without control characters but line breaks and tabs',
     },
     labels: {
       type: ['object', 'null'],
@@ -102,7 +104,8 @@ export const reportSchema = {
         pattern: String.raw`^[^\p{Cc}\p{Cs},]*$`,
         description: '1 to 200 characters without commas and control characters',
       },
-      description: 'an object of at most 16 labels of the source, such as {"team": "web"}; names are of A-Z a-z 0-9 _, at most 63, and begin with no digit',
+      description:
+        'an object of at most 16 labels of the source, such as {"team": "web"}; names are of A-Z a-z 0-9 _, at most 63, and begin with no digit',
     },
     stale_after_seconds: {
       type: ['integer', 'null'],

@@ -160,7 +160,9 @@ function crossRules(value: unknown, now: number, lastCheckMs: number): Validatio
 function countRules(count: unknown, length: number, isTruncated: boolean): ValidationError[] {
   if (typeof count !== 'number' || !Number.isInteger(count) || count < 0) return [];
   if (isTruncated ? count > length : count === length) return [];
-  const must = isTruncated ? `more than the length of files (${length}) with files_truncated` : `the length of files (${length})`;
+  const must = isTruncated
+    ? `more than the length of files (${length}) with files_truncated`
+    : `the length of files (${length})`;
   return [{ pointer: '/drift_count', detail: `must be ${must}, but is ${count}` }];
 }
 

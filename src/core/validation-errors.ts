@@ -40,7 +40,10 @@ function toValidationError(error: ErrorObject, hidesValues: boolean): Validation
     return { pointer: `${instancePath}/${name}`, detail: 'is not known here' };
   }
   if (keyword === 'propertyNames') {
-    return { pointer: instancePath, detail: `must be ${parentSchema?.description}, but has ${preview(params.propertyName)}` };
+    return {
+      pointer: instancePath,
+      detail: `must be ${parentSchema?.description}, but has ${preview(params.propertyName)}`,
+    };
   }
   if (keyword === 'not')
     return { pointer: instancePath, detail: 'must not contain a password, as in user:secret@host' };

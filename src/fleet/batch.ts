@@ -1,4 +1,13 @@
-import { type Advance, type OpenDrift, type Snapshot, advance, lapseUntil, outageUntil, rewind, timeAfter } from '../core/ledger.ts';
+import {
+  type Advance,
+  type OpenDrift,
+  type Snapshot,
+  advance,
+  lapseUntil,
+  outageUntil,
+  rewind,
+  timeAfter,
+} from '../core/ledger.ts';
 import { type ReconcileHistogram, createHistogram, observe } from '../core/reconcile-histogram.ts';
 import { Refusal } from '../core/refusal.ts';
 import type { Report } from '../core/report.ts';

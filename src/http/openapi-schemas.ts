@@ -7,8 +7,8 @@ const timestamp = { type: 'string', format: 'date-time' };
 const nullable = (schema: { type: string }) => ({ ...schema, type: [schema.type, 'null'] });
 const strings = { type: 'array', items: string };
 const names = { type: 'array', items: object({ name: string }) };
-const verdict = { type: 'string', enum: ['SYNCED', 'OUT_OF_SYNC', 'STALE'] };
-const syncStatus = { type: 'string', enum: ['SYNCED', 'OUT_OF_SYNC'] };
+const verdict = { type: 'string', enum: ['SYNCED', 'OUT_OF_SYNC', 'UNKNOWN', 'STALE'] };
+const syncStatus = { type: 'string', enum: ['SYNCED', 'OUT_OF_SYNC', 'UNKNOWN'] };
 
 /** All properties are required and no others are allowed: the service sends exactly these. */
 function object(properties: Record<string, object>, description?: string) {
@@ -27,6 +27,7 @@ const sourceFields = {
   sync_status: syncStatus,
   drift_count: integer,
   last_check: { ...timestamp, description: 'As posted, completed to RFC 3339.' },
+  last_check_ms: { type: 'integer', format: 'int64', description: 'last_check in epoch milliseconds.' },
   files_truncated: {
     type: 'boolean',
     description: 'More files differ than files names; drift_count is their true number.',
@@ -36,7 +37,9 @@ const sourceFields = {
   verdict,
   out_of_sync: { type: 'integer', enum: [0, 1], description: '0 only when SYNCED and not stale.' },
   stale: { type: 'boolean' },
-  status_since: timestamp,
+  status_since: { ...timestamp, description: 'Since when it has the status that was last told.' },
+  unknown_since: { ...nullable(timestamp), description: 'Since when the check cannot tell; null while it can.' },
+  message: { ...nullable(string), description: 'Why the check cannot tell.' },
   received_at: timestamp,
   stale_at: timestamp,
   last_rejected_at: {
@@ -47,6 +50,7 @@ const sourceFields = {
     ...nullable(string),
     description: 'The name of the token that the newest report came with.',
   },
+  labels: { type: 'object', additionalProperties: string, description: 'As last posted: name and value.' },
   files_text: { type: 'string', description: 'The names, joined by ", ".' },
 };
 
@@ -62,7 +66,7 @@ export const schemas = {
       description: 'superseded: a report with a newer last_check is kept, and nothing was stored.',
     },
     verdict,
-    previous_status: { type: ['string', 'null'], enum: ['SYNCED', 'OUT_OF_SYNC', null] },
+    previous_status: { type: ['string', 'null'], enum: ['SYNCED', 'OUT_OF_SYNC', 'UNKNOWN', null] },
     drift_count: integer,
     opened: { ...strings, description: 'Files that differ since this report.' },
     closed: { ...strings, description: 'Files that no longer differ since this report.' },
@@ -110,6 +114,7 @@ export const schemas = {
     sources: integer,
     synced: integer,
     out_of_sync: integer,
+    unknown: integer,
     stale: integer,
     drift_count: integer,
     repos: integer,
@@ -124,7 +129,7 @@ export const schemas = {
     server: string,
     source: { type: 'string', description: 'repo/server' },
     verdict,
-    state: { type: 'integer', enum: [0, 1, 2], description: '0 SYNCED, 1 OUT_OF_SYNC, 2 STALE' },
+    state: { type: 'integer', enum: [0, 1, 2, 3], description: '0 SYNCED, 1 OUT_OF_SYNC, 2 STALE, 3 UNKNOWN' },
     drift_count: integer,
   }),
   Drift: object({

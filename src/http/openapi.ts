@@ -90,11 +90,15 @@ const exampleSource = {
   verdict: 'OUT_OF_SYNC',
   out_of_sync: 1,
   stale: false,
+  last_check_ms: 1_776_767_535_000,
   status_since: '2026-04-21T10:32:16.204Z',
+  unknown_since: null,
+  message: null,
   received_at: '2026-04-21T10:32:16.204Z',
   stale_at: '2026-04-21T10:42:15.000Z',
   last_rejected_at: null,
   reported_by: 'woodpecker',
+  labels: { team: 'web' },
   files_text: 'rsyslog.conf, rsyslog.d/30-lab.conf',
 };
 
@@ -127,6 +131,7 @@ const exampleSummary = {
   sources: 3,
   synced: 1,
   out_of_sync: 1,
+  unknown: 0,
   stale: 1,
   drift_count: 2,
   repos: 1,

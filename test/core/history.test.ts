@@ -7,12 +7,17 @@ import { type Clock, NOW, type Service, createClock, makeFolder, reportOf, start
 import { runs } from '../property-runs.ts';
 
 describe('stateChanges', () => {
-  type Parts = { lived?: Interval; drifts?: readonly Interval[]; lapses?: readonly Interval[] };
+  type Parts = {
+    lived?: Interval;
+    drifts?: readonly Interval[];
+    lapses?: readonly Interval[];
+    outages?: readonly Interval[];
+  };
   type Asked = { from?: number; to?: number; now?: number };
   /** `time verdict driftCount` of each change within 0 … 100, asked at 1000, of a life that began at 10. */
-  function changes({ lived = [10, null], drifts = [], lapses = [] }: Parts, asked: Asked = {}): string[] {
+  function changes({ lived = [10, null], drifts = [], lapses = [], outages = [] }: Parts, asked: Asked = {}): string[] {
     const { from = 0, to = 100, now = 1000 } = asked;
-    const found = stateChanges({ repo: 'web', server: 'lab', lived, drifts, lapses }, from, to, now);
+    const found = stateChanges({ repo: 'web', server: 'lab', lived, drifts, lapses, outages }, from, to, now);
     return found.map(({ time, verdict, driftCount }) => `${time} ${verdict} ${driftCount}`);
   }
 

@@ -18,7 +18,7 @@ describe('ledger', () => {
         repo: 'rsyslog',
         server: 'rsyslog-lab',
         version: 1,
-        syncStatus: 'OUT_OF_SYNC',
+        toldStatus: 'OUT_OF_SYNC',
         files: [
           { name: 'a', since: NOW, times: 1 },
           { name: 'b', since: NOW, times: 1 },
@@ -29,6 +29,11 @@ describe('ledger', () => {
         pipelineUrl: null,
         reportedBy: null,
         hidden: null,
+        unknownSince: null,
+        message: null,
+        truncatedCount: null,
+        labels: null,
+        lastRejectedAt: null,
         firstSeen: NOW,
         statusSince: NOW,
         receivedAt: NOW,
@@ -149,7 +154,7 @@ describe('ledger', () => {
       ['long after', synced, synced.staleAt + 1e12, 'STALE'],
     ];
     for (const [what, snapshot, now, verdict] of verdicts) {
-      it(`makes the verdict of a source that is ${snapshot.syncStatus} ${verdict} ${what}`, () => {
+      it(`makes the verdict of a source that is ${snapshot.toldStatus} ${verdict} ${what}`, () => {
         expect(verdictOf(snapshot, now)).to.equal(verdict);
       });
     }

@@ -500,7 +500,7 @@ describe('fleet', () => {
       await submit([], { last_check: '2026-04-21T10:32:20Z' }, other);
       const accepted = await submit(['a', 'b'], { last_check: '2026-04-21T10:32:19Z' });
       expect(accepted.result).to.equal('superseded');
-      expect(find().snapshot).to.include({ version: 2, syncStatus: 'SYNCED' });
+      expect(find().snapshot).to.include({ version: 2, toldStatus: 'SYNCED' });
       await expectAgreement();
     });
 
@@ -540,8 +540,8 @@ describe('fleet', () => {
     it('that has reported meanwhile keeps a source from a removal that is then not wanted', async () => {
       await submit(['a']);
       await submit([], {}, await open());
-      expect(await fleet.remove([find()], ({ snapshot }) => snapshot.syncStatus === 'OUT_OF_SYNC')).to.equal(0);
-      expect(find().snapshot.syncStatus).to.equal('SYNCED');
+      expect(await fleet.remove([find()], ({ snapshot }) => snapshot.toldStatus === 'OUT_OF_SYNC')).to.equal(0);
+      expect(find().snapshot.toldStatus).to.equal('SYNCED');
       await expectAgreement();
     });
 

@@ -6,10 +6,10 @@ import { type Source, keyOf } from '../../src/fleet/source-index.ts';
 import { NOW, storedSource, sourceIndexOf } from '../fixtures.ts';
 
 const sources = [
-  storedSource(1, { repo: 'acme/web', server: 'web-1', syncStatus: 'SYNCED' }),
-  storedSource(2, { repo: 'acme/web', server: 'web-2', syncStatus: 'OUT_OF_SYNC' }),
-  storedSource(3, { repo: 'rsyslog', server: 'lab', syncStatus: 'SYNCED', staleAt: NOW }),
-  storedSource(4, { repo: 'rsyslog', server: 'web-1', syncStatus: 'OUT_OF_SYNC', staleAt: NOW }),
+  storedSource(1, { repo: 'acme/web', server: 'web-1', toldStatus: 'SYNCED' }),
+  storedSource(2, { repo: 'acme/web', server: 'web-2', toldStatus: 'OUT_OF_SYNC' }),
+  storedSource(3, { repo: 'rsyslog', server: 'lab', toldStatus: 'SYNCED', staleAt: NOW }),
+  storedSource(4, { repo: 'rsyslog', server: 'web-1', toldStatus: 'OUT_OF_SYNC', staleAt: NOW }),
 ];
 
 describe('filter', () => {
@@ -80,7 +80,7 @@ describe('filter', () => {
     ['repo=rsyslog&sync_status=SYNCED&servers=a', /^sync_status, servers: not known/],
     ['from=1', /^from: not known/],
     ['=', /not known/],
-    ['verdict=green', /^verdict: green is none. There is SYNCED, OUT_OF_SYNC, STALE$/],
+    ['verdict=green', /^verdict: green is none. There is SYNCED, OUT_OF_SYNC, UNKNOWN, STALE$/],
     ['verdict=SYNCED,in_sync', /^verdict: in_sync is none/],
     ['verdict=0', /^verdict: 0 is none/],
     [`${'x'.repeat(500)}=1`, /^x{200}…: not known/],

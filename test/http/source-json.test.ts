@@ -39,6 +39,10 @@ describe('source JSON', () => {
         status_since: toIso(NOW - 500),
         received_at: toIso(NOW),
         stale_at: toIso(staleAt),
+        unknown_since: null,
+        message: null,
+        labels: {},
+        last_check_ms: NOW - 5000,
         last_rejected_at: null,
         reported_by: null,
         files_text: 'a, b',
@@ -99,7 +103,7 @@ describe('source JSON', () => {
 
   it('the receipt says what the report changed', () => {
     const { snapshot } = drifted;
-    const previous: Snapshot = { ...snapshot, syncStatus: 'SYNCED', files: [] };
+    const previous: Snapshot = { ...snapshot, toldStatus: 'SYNCED', files: [] };
     const closed = [{ name: 'c', since: NOW, times: 1 }];
     const accepted = { result: 'changed', previous, snapshot, opened: ['a', 'b'], closed } as const;
     expect(toReceipt(accepted, ['extra'], staleAt)).to.deep.equal({

@@ -1,5 +1,5 @@
 /** What the contract tests of the store share: the drivers under test, and changes as the fleet would commit them. */
-import { type Advance, advance, lapseUntil, rewind } from '../../src/core/ledger.ts';
+import { type Advance, advance, lapseUntil, outageUntil, rewind } from '../../src/core/ledger.ts';
 import { parseReport } from '../../src/core/report.ts';
 import { openSqlite } from '../../src/store/sqlite/sqlite.ts';
 import type { RemovalChange, ReportChange, Store, StoredSource } from '../../src/store/store.ts';
@@ -37,6 +37,7 @@ export function removalChange({ id, snapshot }: StoredSource, at: number): Remov
     at,
     closed: rewound.files,
     lapse: lapseUntil(rewound, at),
+    outage: outageUntil(rewound, at),
     isRewound: rewound !== snapshot,
   };
 }

@@ -177,7 +177,7 @@ for (const driver of drivers) {
             reportChange(null, [], NOW, { server: 'new' }),
             {
               ...broken,
-              advance: { ...broken.advance, next: { ...broken.advance.next, syncStatus: 'NEITHER' as 'SYNCED' } },
+              advance: { ...broken.advance, next: { ...broken.advance.next, toldStatus: 'NEITHER' as 'SYNCED' } },
             },
           ])
           .catch((error: unknown) => error);
@@ -193,7 +193,7 @@ for (const driver of drivers) {
         const { next } = broken.advance;
         const change: Change = {
           ...broken,
-          advance: { ...broken.advance, next: { ...next, syncStatus: 'X' as 'SYNCED' } },
+          advance: { ...broken.advance, next: { ...next, toldStatus: 'X' as 'SYNCED' } },
         };
         await store.commit([change]).catch(() => {});
         await store.commit([reportChange(null, [], NOW)]);

@@ -43,7 +43,8 @@ export type HistoryQueries = {
 };
 
 const DRIFT_COLUMNS = 'repo, server, name, times, opened_at, closed_at';
-const LIFE_COLUMNS = 'id, repo, server, first_seen, removed_at, received_at, stale_at, unknown_since, last_check, files';
+const LIFE_COLUMNS =
+  'id, repo, server, first_seen, removed_at, received_at, stale_at, unknown_since, last_check, files';
 /** Rows read before a query can be interrupted. */
 export const ROWS_AT_ONCE = 200;
 /** Drifts of one source that a query reads. Beyond it the query is refused: its memory would have no bound. */
@@ -124,7 +125,12 @@ export function openHistoryQueries(file: string): HistoryQueries {
       yield* prepare(living).iterate(to, ...values) as unknown as Iterable<LifeRow>;
     },
 
-    *readLife([id, repo, server, firstSeen, removedAt, receivedAt, staleAt, unknownSince, lastCheck, files], from, to, now) {
+    *readLife(
+      [id, repo, server, firstSeen, removedAt, receivedAt, staleAt, unknownSince, lastCheck, files],
+      from,
+      to,
+      now,
+    ) {
       const open = parseFiles(files, repo, server);
       const drifts: Interval[] = open.map(([, since]) => [Math.min(since, now), null]);
       for (const [, , openedAt, closedAt] of driftsOfLife(id, from, to)) {
@@ -140,7 +146,14 @@ export function openHistoryQueries(file: string): HistoryQueries {
       const currentOutage: Interval[] =
         removedAt === null && unknownSince !== null ? [[Math.min(unknownSince, now), null]] : [];
       const lived: Interval = [Math.min(firstSeen, now), removedAt === null ? null : Math.min(removedAt, now)];
-      return { repo, server, lived, drifts, lapses: [...lapses, ...currentLapse], outages: [...outages, ...currentOutage] };
+      return {
+        repo,
+        server,
+        lived,
+        drifts,
+        lapses: [...lapses, ...currentLapse],
+        outages: [...outages, ...currentOutage],
+      };
     },
   };
 }

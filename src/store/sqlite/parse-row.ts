@@ -117,7 +117,9 @@ function checkRow(row: SourceRow, lastCheckMs: number): void {
   const [told, unknownSince, , truncatedCount, , files] = row.slice(-6) as RowEnd;
   const isWhole =
     isWithin(version, 1, Number.MAX_SAFE_INTEGER) &&
-    [firstSeen, statusSince, receivedAt, staleAt, rejectedAt ?? 0, unknownSince ?? 0].every((time) => isWithin(time, 0, MAX_TIME)) &&
+    [firstSeen, statusSince, receivedAt, staleAt, rejectedAt ?? 0, unknownSince ?? 0].every((time) =>
+      isWithin(time, 0, MAX_TIME),
+    ) &&
     isWithin(staleAt - lastCheckMs, 1, MAX_STALE_AFTER_MS) &&
     isWithin(truncatedCount ?? 0, 0, Number.MAX_SAFE_INTEGER) &&
     (told === 1 || (unknownSince !== null && status === 'SYNCED')) &&

@@ -39,7 +39,8 @@ migrate(db);
 
 const ownFiles = watchFiles(database, join(dirname(database), 'lock.db'), pageSize());
 
-const insertSource = prepare(`INSERT INTO sources (version, sync_status, told, unknown_since, message, truncated_count, labels, last_check,
+const insertSource =
+  prepare(`INSERT INTO sources (version, sync_status, told, unknown_since, message, truncated_count, labels, last_check,
   commit_id, pipeline_url, reported_by, status_since, received_at, stale_at, diffs, first_seen, files, repo, server)
   VALUES (1, coalesce(?1, 'SYNCED'), ?1 IS NOT NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING`);
 const [updateSource, updateSourceAndFiles] = ['', ', files = ?'].map((files) =>

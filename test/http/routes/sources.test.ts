@@ -31,6 +31,10 @@ describe('GET /status.json', () => {
       {
         ...reportBody(),
         files_truncated: false,
+        unknown_since: null,
+        message: null,
+        labels: {},
+        last_check_ms: Date.parse('2026-04-21T10:32:15Z'),
         last_rejected_at: null,
         reported_by: null,
         commit: 'a1b2c3',
