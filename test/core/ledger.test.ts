@@ -29,6 +29,7 @@ describe('ledger', () => {
         pipelineUrl: null,
         reportedBy: null,
         hidden: null,
+        lastRejectedAt: null,
         firstSeen: NOW,
         statusSince: NOW,
         receivedAt: NOW,
