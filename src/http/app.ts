@@ -108,6 +108,8 @@ function createRoutes(options: AppOptions, places: Places, unread: Unread): Rout
   router.delete('/api/status/:repo/:server', may('delete'), removals.deleteOne);
   router.get('/status.json', may('read'), sources.getSources);
   router.get('/files.json', may('read'), sources.getFiles);
+  router.get('/repos.json', may('read'), sources.getRepos);
+  router.get('/servers.json', may('read'), sources.getServers);
   router.get('/summary.json', may('read'), sources.getSummary);
   router.get('/history.json', may('read'), history.getHistory);
   router.get('/drifts.json', may('read'), history.getDrifts);

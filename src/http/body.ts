@@ -7,6 +7,9 @@ import bodyParser from 'koa-bodyparser';
 import { Refusal } from '../core/refusal.ts';
 import type { BodyAccount, BodyEntry } from './body-account.ts';
 
+const OPENING_BRACKET = 0x5b;
+/** Those of JSON, and the bytes of a byte order mark. */
+const BLANKS = new Set([0x20, 0x09, 0x0a, 0x0d, 0xef, 0xbb, 0xbf]);
 const DECOMPRESSORS: Readonly<Record<string, typeof createUnzip | typeof createBrotliDecompress>> = {
   gzip: createUnzip,
   'x-gzip': createUnzip,
@@ -14,8 +17,11 @@ const DECOMPRESSORS: Readonly<Record<string, typeof createUnzip | typeof createB
   br: createBrotliDecompress,
 };
 
+/** A list of reports may be so many times as large as one of them. */
+export const LIST_FACTOR = 8;
+
 /**
- * Reads the body within the bounds of the account and of `maxBodyBytes`, checks that it is UTF-8, lets koa-bodyparser make JSON of it,
+ * Reads the body within the bounds of the account and of `maxBodyBytes` (a JSON array: {@link LIST_FACTOR} times that), checks that it is UTF-8, lets koa-bodyparser make JSON of it,
  * and counts its bytes until the request is answered. Sets `ctx.request.body`, and `ctx.request.length` stays what was announced.
  * @throws {Refusal} `too_large`, `overloaded`, `unsupported_media_type` for its encoding, `malformed`
  */
@@ -25,7 +31,7 @@ export function createBodyMiddleware(account: BodyAccount, maxBodyBytes: number)
   return async function readBody(ctx: Context, next: Next): Promise<void> {
     const encoding = encodingOf(ctx);
     const announced = announcedBytes(ctx.req);
-    if (announced !== undefined && announced > maxBodyBytes) throw tooLarge(maxBodyBytes);
+    if (announced !== undefined && announced > LIST_FACTOR * maxBodyBytes) throw tooLarge(maxBodyBytes);
     const entry = account.open(encoding === 'identity' ? announced : undefined);
     try {
       const bytes = await readAll(ctx.req, encoding, entry, maxBodyBytes);
@@ -60,6 +66,8 @@ function readAll(request: IncomingMessage, encoding: string, entry: BodyEntry, m
   const source = decompressor ?? request;
   const chunks: Buffer[] = [];
   let size = 0;
+  /** Undefined: there were blanks only so far. */
+  let isList: boolean | undefined;
 
   entry.onEvicted = fail;
   source.on('data', take).on('end', end).on('error', fail);
@@ -71,7 +79,8 @@ function readAll(request: IncomingMessage, encoding: string, entry: BodyEntry, m
   function take(chunk: Buffer): void {
     try {
       size += chunk.length;
-      if (size > maxBytes) throw tooLarge(maxBytes);
+      isList ??= beginsList(chunk);
+      if (size > (isList ? LIST_FACTOR : 1) * maxBytes) throw tooLarge(maxBytes);
       entry.add(chunk.length);
       chunks.push(chunk);
     } catch (error) {
@@ -100,6 +109,12 @@ function readAll(request: IncomingMessage, encoding: string, entry: BodyEntry, m
     request.unpipe(decompressor);
     decompressor.destroy();
   }
+}
+
+/** Whether the first character that counts, after a byte order mark and blanks, opens a JSON array; undefined where there is none. */
+function beginsList(chunk: Buffer): boolean | undefined {
+  const first = chunk.find((byte) => !BLANKS.has(byte));
+  return first === undefined ? undefined : first === OPENING_BRACKET;
 }
 
 /**
@@ -141,7 +156,10 @@ async function parseAs(ctx: Context, bytes: Buffer, parse: Middleware): Promise<
 }
 
 function tooLarge(maxBytes: number): Refusal {
-  return new Refusal('too_large', `The body is larger than MAX_BODY_BYTES allows: ${maxBytes} bytes`);
+  return new Refusal(
+    'too_large',
+    `The body is larger than MAX_BODY_BYTES allows: ${maxBytes} bytes, ${LIST_FACTOR} times that for an array of reports`,
+  );
 }
 
 function malformed(what: string): Refusal {

@@ -61,6 +61,7 @@ export function* renderFleetMetrics(fleet: Shown, now: number): Generator<string
   const sources = fleet.list();
   yield renderVerdicts(sources, now);
   for (const gauge of SOURCE_GAUGES) yield* renderGauge(gauge, sources, fleet.rendered, now);
+  yield* renderSourceLabels(sources);
   yield renderUsage(fleet);
   yield* renderFileSpread(fleet, () => true);
   yield* renderReconcileHistograms(fleet, (repo) => fleet.fileSpread.servers(repo) > 0);
@@ -72,6 +73,7 @@ export function* renderSourceMetrics(fleet: Shown, sources: readonly Source[], n
   for (const { snapshot } of sources) repos.add(snapshot.repo);
   const isShown = (repo: string): boolean => repos.has(repo);
   for (const gauge of SOURCE_GAUGES) yield* renderGauge(gauge, sources, fleet.rendered, now);
+  yield* renderSourceLabels(sources);
   yield* renderFileSpread(fleet, isShown);
   yield* renderReconcileHistograms(fleet, isShown);
 }
@@ -92,6 +94,23 @@ function* renderGauge(
     }
     yield text;
   }
+}
+
+/** Labels are for joins (`group_left`), as those of kube-state-metrics. Sources without any have no series. */
+function* renderSourceLabels(sources: readonly Source[]): Generator<string> {
+  const name = 'gitops_source_labels';
+  let text = head(name, 'Always 1; the labels are those that the source was posted with.');
+  for (const { snapshot } of sources) {
+    const { repo, server, labels } = snapshot;
+    if (labels === null) continue;
+    const prefixed = Object.entries(labels).map(([label, value]) => [`label_${label}`, value]);
+    text += `${name}${renderLabels({ repo, server, ...Object.fromEntries(prefixed) })} 1\n`;
+    if (text.length > PORTION_CHARS) {
+      yield text;
+      text = '';
+    }
+  }
+  yield text;
 }
 
 /** `{a="b",…}`, with values escaped for the text format. */

@@ -59,8 +59,13 @@ export function headersOf(refusal: Refusal): Readonly<Record<string, string>> {
 
 /** The RFC 9457 body. Its type is always `about:blank`: `reason` says which kind it is. */
 export function renderProblem(refusal: Refusal, requestId: string): string {
+  return `${JSON.stringify(problemOf(refusal, requestId))}\n`;
+}
+
+/** The members of a problem. */
+export function problemOf(refusal: Refusal, requestId: string) {
   const { status, title } = PROBLEMS[refusal.reason];
-  const body = JSON.stringify({
+  return {
     type: 'about:blank',
     title,
     status,
@@ -69,8 +74,7 @@ export function renderProblem(refusal: Refusal, requestId: string): string {
     request_id: requestId,
     errors: refusal.errors,
     stored: refusal.stored,
-  });
-  return `${body}\n`;
+  };
 }
 
 function renderChallenge({ error, scope }: Challenge, detail: string): string {

@@ -109,7 +109,7 @@ function hidePassword(part: string): string {
 }
 
 /** Where rules are broken, not what broke them: values of the body stay out of the log. */
-function pointersOf({ errors }: Refusal): readonly string[] | undefined {
+export function pointersOf({ errors }: Refusal): readonly string[] | undefined {
   return errors && [...new Set(errors.map(({ pointer }) => pointer))].slice(0, MAX_POINTERS);
 }
 

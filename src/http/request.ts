@@ -46,6 +46,8 @@ export function createRequestMiddleware(options: RequestOptions): Middleware {
       const route = routeOf(ctx);
       if (!isLost) metrics.requestDone(ctx.method, route, ctx.status, ms);
       const answered = { ctx, refusal, requestId, ms };
+      // a list has told of each report already
+      if (ctx.state.isListAnswered === true) return;
       if (ctx.method === 'POST' && route === '/api/status') {
         if (refusal !== undefined && !isLost) metrics.reportRejected(refusal.reason);
         // of one that breaks off nobody else tells which source it was for
@@ -97,7 +99,7 @@ function sendProblem(ctx: Context, refusal: Refusal, requestId: string): void {
 }
 
 /** The one place where whatever was thrown becomes something that a client may see. */
-function toRefusal(error: unknown): Refusal {
+export function toRefusal(error: unknown): Refusal {
   if (error instanceof Refusal) return error;
   if (error instanceof StoreError) {
     return new Refusal('store_unavailable', 'The store could not be read', { cause: error });

@@ -129,9 +129,10 @@ function newestOf(open: Listed<Drift>, closed: Listed<ClosedDrift>, limit: numbe
   };
 }
 
-/** Sources of the past are chosen by name; by verdict, those that have it now. */
+/** Sources of the past are chosen by name; by verdict and labels, those that have them now. */
 function selectionOf(filter: Filter, fleet: Fleet, now: number): Selection {
-  const matching = filter.verdict && fleet.list().filter((source) => isSelected(filter, source, now));
+  const isByPresent = filter.verdict !== undefined || filter.labels !== undefined;
+  const matching = isByPresent ? fleet.list().filter((source) => isSelected(filter, source, now)) : undefined;
   return {
     repos: filter.repo && [...filter.repo],
     servers: filter.server && [...filter.server],

@@ -5,7 +5,16 @@ import { authorizeSource, isForSource } from '../../access/authorize.ts';
 import type { Fleet } from '../../fleet/fleet.ts';
 import type { Source } from '../../fleet/source-index.ts';
 import { tokenOf } from '../authorization.ts';
-import { type Filter, FILTERS, badQuery, isFiltering, isSelected, parseFilter, valuesOf } from '../filter.ts';
+import {
+  type Filter,
+  FILTERS,
+  badQuery,
+  isFiltering,
+  isLabelFilter,
+  isSelected,
+  parseFilter,
+  valuesOf,
+} from '../filter.ts';
 import { type Deletion, logDeletion } from '../request-log.ts';
 import { sourceParams, unknownSource } from './source-detail.ts';
 
@@ -71,11 +80,12 @@ function parseSelection(query: ParsedUrlQuery): {
 } {
   const { dry_run: dryRun, ...filters } = query;
   const filter = parseFilter(query, ['dry_run']);
-  for (const name of FILTERS) {
+  for (const name of Object.keys(filters)) {
+    if (!FILTERS.includes(name) && !isLabelFilter(name)) continue;
     for (const text of [filters[name] ?? []].flat()) requireFilledIn(name, text);
   }
   if (dryRun !== undefined && dryRun !== 'true' && dryRun !== 'false') throw badQuery('dry_run must be true or false');
-  if (!isFiltering(filter)) throw badQuery('Name what to delete: at least one of repo, server and verdict');
+  if (!isFiltering(filter)) throw badQuery('Name what to delete: at least one of repo, server, verdict and label.NAME');
   return { filter, filters, isDryRun: dryRun === 'true' };
 }
 

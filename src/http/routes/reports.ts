@@ -1,17 +1,27 @@
 import type { IncomingMessage } from 'node:http';
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { Context, Middleware, Next } from 'koa';
+import type { Logger } from 'pino';
 import { AccessRefusal, type SourceName, authorizeSource } from '../../access/authorize.ts';
 import type { Token } from '../../access/tokens.ts';
 import { Refusal } from '../../core/refusal.ts';
-import { parseReport, sourceOf } from '../../core/report.ts';
+import { type Report, parseReport, sourceOf } from '../../core/report.ts';
+import type { Accepted } from '../../fleet/batch.ts';
 import type { Fleet } from '../../fleet/fleet.ts';
 import { createBodyAccount } from '../body-account.ts';
-import { createBodyMiddleware } from '../body.ts';
+import { LIST_FACTOR, createBodyMiddleware } from '../body.ts';
 import { tokenOf } from '../authorization.ts';
 import type { EventStream } from '../event-stream.ts';
 import { statusOf } from '../problem.ts';
 import type { Metrics } from '../metrics.ts';
-import { toReceipt } from '../source-json.ts';
+import { type ListOutcome, answerList } from '../report-list.ts';
+import { toRefusal } from '../request.ts';
+import { type Receipt, toReceipt } from '../source-json.ts';
+
+/** In one array. */
+const MAX_REPORTS = 1000;
+/** Parsed in one go. */
+const REPORTS_AT_ONCE = 20;
 
 /** `POST /api/status`: the handler, and what stands before it, in this order. */
 export type ReportRoutes = {
@@ -26,6 +36,7 @@ export type ReportRoutesOptions = {
   readonly fleet: Fleet;
   readonly metrics: Metrics;
   readonly events: EventStream;
+  readonly log: Logger;
   /** Milliseconds since the epoch. */
   readonly now: () => number;
   readonly maxBodyBytes: number;
@@ -33,7 +44,7 @@ export type ReportRoutesOptions = {
 };
 
 export function createReportRoutes(options: ReportRoutesOptions): ReportRoutes {
-  const { fleet, metrics, events, now, maxBodyBytes, isBroken } = options;
+  const { fleet, metrics, events, log, now, maxBodyBytes, isBroken } = options;
   return {
     async attributeRefusal(ctx: Context, next: Next) {
       try {
@@ -43,37 +54,102 @@ export function createReportRoutes(options: ReportRoutesOptions): ReportRoutes {
           (ctx.state.source as SourceName | undefined) ??
           sourceOf(ctx.request.body ?? (error as { body?: unknown }).body) ??
           tokenOf(ctx)?.onlySource;
-        const source = named && fleet.find(named.repo, named.server);
-        if (source !== undefined && !isBroken(ctx.req) && mayReport(tokenOf(ctx), source.snapshot, error))
-          fleet.noteRejection(source);
+        if (!isBroken(ctx.req)) noteRefusal(ctx, named, error);
         ctx.state.source ??= named;
         throw notStored(error);
       }
     },
 
     requireJson,
-    readBody: createBodyMiddleware(createBodyAccount(maxBodyBytes), maxBodyBytes),
+    readBody: createBodyMiddleware(createBodyAccount(LIST_FACTOR * maxBodyBytes), maxBodyBytes),
 
     async postReport(ctx) {
-      const report = parseReport(ctx.request.body, now());
-      ctx.state.source = report;
-      // the report has all of it that counts
+      const { body } = ctx.request;
+      const bytes = ctx.state.bodyBytes as number;
+      // whatever is made of it has all of it that counts
       ctx.request.body = undefined;
-      authorizeSource(tokenOf(ctx), 'report', report);
-      const accepted = await fleet.submit(report, ctx.state.bodyBytes as number, tokenOf(ctx));
-      metrics.reportAccepted(accepted.result);
-      ctx.state.result = accepted.result;
-      ctx.status = accepted.result === 'created' ? 201 : 200;
-      ctx.type = 'json';
-      const receipt = JSON.stringify(toReceipt(accepted, report.ignored, now()));
-      if (accepted.result === 'created' || accepted.result === 'changed') events.publish(receipt);
-      ctx.body = `${receipt}\n`;
+      if (Array.isArray(body)) await postList(ctx, body, bytes);
+      else await postOne(ctx, body, bytes);
     },
   };
+
+  async function postOne(ctx: Context, body: unknown, bytes: number): Promise<void> {
+    // if it is refused, what it says of its source is looked at
+    ctx.request.body = body;
+    const report = parseReport(body, now());
+    ctx.request.body = undefined;
+    ctx.state.source = report;
+    const { result, receipt } = await accept(ctx, report, bytes);
+    ctx.state.result = result;
+    ctx.status = statusOfResult(result);
+    ctx.type = 'json';
+    ctx.body = `${JSON.stringify(receipt)}\n`;
+  }
+
+  async function accept(
+    ctx: Context,
+    report: Report,
+    bytes: number,
+  ): Promise<Pick<Accepted, 'result'> & { receipt: Receipt }> {
+    authorizeSource(tokenOf(ctx), 'report', report);
+    const accepted = await fleet.submit(report, bytes, tokenOf(ctx));
+    const { result } = accepted;
+    metrics.reportAccepted(result);
+    const receipt = toReceipt(accepted, report.ignored, now());
+    if (result === 'created' || result === 'changed') events.publish(JSON.stringify(receipt));
+    return { result, receipt };
+  }
+
+  /** Judges each on its own, in order; those that are accepted share commits. */
+  async function postList(ctx: Context, items: readonly unknown[], bytes: number): Promise<void> {
+    if (items.length === 0 || items.length > MAX_REPORTS) throw wrongLength(items.length);
+    // only in a large list one of them can be too large
+    const mayBeTooLarge = bytes > maxBodyBytes;
+    const outcomes: Promise<ListOutcome>[] = [];
+    for (const [index, item] of items.entries()) {
+      if (index % REPORTS_AT_ONCE === REPORTS_AT_ONCE - 1) await nextTurn();
+      outcomes.push(judge(ctx, item, mayBeTooLarge, bytes / items.length));
+    }
+    answerList(ctx, await Promise.all(outcomes), log);
+  }
+
+  async function judge(ctx: Context, item: unknown, mayBeTooLarge: boolean, bytes: number): Promise<ListOutcome> {
+    let source: SourceName | undefined;
+    try {
+      if (mayBeTooLarge && Buffer.byteLength(JSON.stringify(item)) > maxBodyBytes) {
+        source = sourceOf(item);
+        throw new Refusal('too_large', `This report is larger than MAX_BODY_BYTES allows: ${maxBodyBytes} bytes`);
+      }
+      source = sourceOf(item);
+      const report = parseReport(item, now());
+      const { result, receipt } = await accept(ctx, report, bytes);
+      return { status: statusOfResult(result), result, receipt };
+    } catch (error) {
+      const refusal = notStored(toRefusal(error));
+      noteRefusal(ctx, source, refusal);
+      metrics.reportRejected(refusal.reason);
+      return { status: statusOf(refusal), source, refusal };
+    }
+  }
+
+  /** Notes a refusal with its source, if that is known, and whoever was refused may report for it. */
+  function noteRefusal(ctx: Context, named: SourceName | undefined, error: unknown): void {
+    const source = named && fleet.find(named.repo, named.server);
+    if (source !== undefined && mayReport(tokenOf(ctx), source.snapshot, error)) fleet.noteRejection(source);
+  }
+}
+
+function statusOfResult(result: Accepted['result']): number {
+  return result === 'created' ? 201 : 200;
+}
+
+function wrongLength(length: number): Refusal {
+  const detail = `must have 1 to ${MAX_REPORTS} reports, but has ${length}`;
+  return new Refusal('invalid', `the array ${detail}`, { errors: [{ pointer: '', detail }] });
 }
 
 /** Every 503 to a report says whether it is stored. */
-function notStored(error: unknown): unknown {
+function notStored<T>(error: T): T | Refusal {
   if (!(error instanceof Refusal) || statusOf(error) !== 503 || error.stored !== undefined) return error;
   return new Refusal(error.reason, error.message, { stored: false, cause: error.cause });
 }

@@ -1,5 +1,6 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { Context } from 'koa';
+import { compareTexts } from '../../core/compare.ts';
 import { driftCountOf, oldestDriftOf, verdictOf } from '../../core/ledger.ts';
 import { toIso } from '../../core/timestamp.ts';
 import type { FileSpread } from '../../fleet/file-spread.ts';
@@ -16,10 +17,12 @@ import { createSharedList } from '../shared-list.ts';
 import { renderRow } from '../source-json.ts';
 import type { Unread } from '../unread.ts';
 
-/** `/status.json`, `/files.json` and `/summary.json`: what is now. */
+/** `/status.json`, `/files.json`, `/repos.json`, `/servers.json` and `/summary.json`: what is now. */
 export type SourceRoutes = {
   getSources(ctx: Context): Promise<void>;
   getFiles(ctx: Context): Promise<void>;
+  getRepos(ctx: Context): Promise<void>;
+  getServers(ctx: Context): Promise<void>;
   getSummary(ctx: Context): Promise<void>;
 };
 
@@ -82,6 +85,8 @@ export function createSourceRoutes({ fleet, etagAt, now, places, unread }: Sourc
 
   return {
     getSources: createList((sources, at) => sourceRows(sources, fleet.rendered, at)),
+    getRepos: createList((sources, at) => tallyRows(sources, at, 'repo')),
+    getServers: createList((sources, at) => tallyRows(sources, at, 'server')),
     async getFiles(ctx) {
       if (fleet.partial > 0 && select(parseFilter(ctx.query), now()).some(isPartial)) ctx.set('X-Truncated', 'true');
       await sendFiles(ctx);
@@ -108,6 +113,26 @@ function isPartial({ snapshot }: Source): boolean {
 
 function* sourceRows(sources: readonly Source[], rendered: RenderedTexts, now: number): Generator<string> {
   for (const source of sources) yield renderRow(source, rendered, now);
+}
+
+/** One row per repo, or per server over all repos: how many sources it has, and how they stand. */
+function* tallyRows(sources: readonly Source[], now: number, by: 'repo' | 'server'): Generator<string> {
+  const tallies = new Map<
+    string,
+    { name: string; sources: number; out_of_sync: number; unknown: number; stale: number }
+  >();
+  for (const { snapshot } of sources) {
+    const name = snapshot[by];
+    const tally = tallies.get(name) ?? { name, sources: 0, out_of_sync: 0, unknown: 0, stale: 0 };
+    tallies.set(name, tally);
+    tally.sources += 1;
+    const verdict = verdictOf(snapshot, now);
+    if (verdict === 'OUT_OF_SYNC') tally.out_of_sync += 1;
+    else if (verdict === 'UNKNOWN') tally.unknown += 1;
+    else if (verdict === 'STALE') tally.stale += 1;
+  }
+  const sorted = [...tallies.values()].toSorted((a, b) => compareTexts(a.name, b.name));
+  for (const tally of sorted) yield JSON.stringify(tally);
 }
 
 /** One row per file that differs now. */
