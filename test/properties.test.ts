@@ -70,7 +70,7 @@ describe('properties', function () {
     const reportAction = fc.record({
       kind: fc.constant('report' as const),
       server: fc.constantFrom('a', 'b', 'c'),
-      names,
+      names: fc.oneof({ weight: 4, arbitrary: names }, { weight: 1, arbitrary: fc.constant('unknown' as const) }),
       aheadMs: fc.oneof(minutes(-30, 5), fc.constant(0)),
       staleAfter: fc.option(fc.integer({ min: 1, max: 3600 }), { nil: undefined }),
     });
@@ -106,7 +106,9 @@ describe('properties', function () {
                 expected.push(model.remove(action.server, lives.get(action.server), now));
                 return source === undefined ? 0 : fleet.remove([source]);
               }
-              const body = reportOf(action.names, {
+              const isUnknown = action.names === 'unknown';
+              const body = reportOf(action.names === 'unknown' ? [] : action.names, {
+                ...(isUnknown && { sync_status: 'UNKNOWN' }),
                 repo,
                 server: action.server,
                 last_check: toIso(now + action.aheadMs),
@@ -360,6 +362,8 @@ describe('properties', function () {
 });
 
 type Life = {
+  isTold: boolean;
+  unknownSince: number | null;
   firstSeen: number;
   version: number;
   statusSince: number;
@@ -393,6 +397,7 @@ function createModel(repo: string) {
     life.firstSeen = Math.min(life.firstSeen, now);
     life.statusSince = Math.min(life.statusSince, now);
     life.receivedAt = now;
+    if (life.unknownSince !== null) life.unknownSince = Math.min(life.unknownSince, now);
     life.files = new Map(
       [...life.files].map(([name, drift]) => [name, { ...drift, since: Math.min(drift.since, now) }]),
     );
@@ -422,28 +427,41 @@ function createModel(repo: string) {
       return 1;
     },
 
-    report(server: string, names: readonly string[], lastCheckMs: number, staleAfterMs: number, now: number) {
+    report(
+      server: string,
+      names: readonly string[] | 'unknown',
+      lastCheckMs: number,
+      staleAfterMs: number,
+      now: number,
+    ) {
       const life = lives.get(server);
       if (life !== undefined && lastCheckMs < life.lastCheckMs && life.lastCheckMs <= now + 5 * MINUTE) {
         return { result: 'superseded', opened: [], closed: [] };
       }
       const at = life === undefined ? now : timeOf(life, now);
-      const closed = life === undefined ? [] : end(server, life, at, names);
+      const known = [...(life?.files.keys() ?? [])];
+      const isUnknown = names === 'unknown';
+      const named = isUnknown ? known : names;
+      const closed = life === undefined ? [] : end(server, life, at, named);
       const counts = life?.counts ?? new Map<string, number>();
       const opened: string[] = [];
       const files = new Map(
-        names.map((name) => {
-          const known = life?.files.get(name);
-          if (known !== undefined) return [name, known];
+        named.map((name) => {
+          const drift = life?.files.get(name);
+          if (drift !== undefined) return [name, drift];
           opened.push(name);
           counts.set(name, (counts.get(name) ?? 0) + 1);
           return [name, { since: at, times: counts.get(name) ?? 0 }];
         }),
       );
-      const hasStatus = life !== undefined && (life.files.size === 0) === (names.length === 0);
+      const hasStatus =
+        life !== undefined && (isUnknown || (life.isTold && (life.files.size === 0) === (names.length === 0)));
+      const wasUnknown = life !== undefined && life.unknownSince !== null;
       lives.set(server, {
         ...(life ?? { firstSeen: at }),
         version: (life?.version ?? 0) + 1,
+        isTold: !isUnknown || (life?.isTold ?? false),
+        unknownSince: isUnknown ? (life?.unknownSince ?? at) : null,
         statusSince: hasStatus ? life.statusSince : at,
         receivedAt: at,
         lastCheckMs,
@@ -451,23 +469,24 @@ function createModel(repo: string) {
         files,
         counts,
       });
-      const result = opened.length + closed.length > 0 ? 'changed' : 'unchanged';
+      const result = opened.length + closed.length > 0 || isUnknown !== wasUnknown ? 'changed' : 'unchanged';
       return { result: life === undefined ? 'created' : result, opened: opened.toSorted(), closed };
     },
 
     verdict(server: string, now: number): string {
       const life = lives.get(server);
       if (life === undefined || now >= life.staleAt || life.lastCheckMs > now + 5 * MINUTE) return 'STALE';
+      if (life.unknownSince !== null) return 'UNKNOWN';
       return life.files.size === 0 ? 'SYNCED' : 'OUT_OF_SYNC';
     },
 
     sources(): unknown[] {
       return [...lives.keys()].toSorted().map((server) => {
-        const { firstSeen, version, statusSince, receivedAt, lastCheckMs, staleAt, ...life } = lives.get(
+        const { firstSeen, version, unknownSince, statusSince, receivedAt, lastCheckMs, staleAt, ...life } = lives.get(
           server,
         ) as Life;
         const files = [...life.files].map(([name, { since, times }]) => ({ name, since, times }));
-        return { server, firstSeen, version, statusSince, receivedAt, lastCheckMs, staleAt, files };
+        return { server, firstSeen, version, unknownSince, statusSince, receivedAt, lastCheckMs, staleAt, files };
       });
     },
   };
@@ -475,8 +494,8 @@ function createModel(repo: string) {
 
 /** Of a snapshot, what the model knows. */
 function plain(snapshot: { readonly [key: string]: unknown }): unknown {
-  const { server, firstSeen, version, statusSince, receivedAt, lastCheckMs, staleAt, files } = snapshot;
-  return { server, firstSeen, version, statusSince, receivedAt, lastCheckMs, staleAt, files };
+  const { server, firstSeen, version, unknownSince, statusSince, receivedAt, lastCheckMs, staleAt, files } = snapshot;
+  return { server, firstSeen, version, unknownSince, statusSince, receivedAt, lastCheckMs, staleAt, files };
 }
 
 function keepsRules(value: unknown): boolean {

@@ -136,7 +136,7 @@ type Row = { time_ms: number; repo: string; server: string; verdict: Verdict; dr
 type State = { readonly verdict: Verdict; readonly drift_count: number };
 
 type Action =
-  | { kind: 'report'; server: string; names: string[]; ageMs: number; staleAfter: number | undefined }
+  | { kind: 'report'; server: string; names: string[] | 'unknown'; ageMs: number; staleAfter: number | undefined }
   | { kind: 'remove'; server: string }
   | { kind: 'wait'; ms: number }
   | { kind: 'restart'; ms: number };
@@ -152,7 +152,10 @@ const actions: fc.Arbitrary<Action> = fc.oneof(
     arbitrary: fc.record({
       kind: fc.constant('report' as const),
       server: servers,
-      names: fc.subarray(['f', 'g', 'h']),
+      names: fc.oneof(
+        { weight: 4, arbitrary: fc.subarray(['f', 'g', 'h']) },
+        { weight: 1, arbitrary: fc.constant('unknown' as const) },
+      ),
       ageMs: fc.oneof(
         fc.constant(0),
         fc.integer({ min: -3, max: 12 }).map((seconds) => seconds * SECOND),
@@ -246,7 +249,14 @@ async function createWorld() {
       } else {
         const { server, names, ageMs, staleAfter } = action;
         const last_check = toIso(clock.now() - ageMs);
-        const report = reportOf(names, { repo: REPO, server, last_check, stale_after_seconds: staleAfter });
+        const isUnknown = names === 'unknown';
+        const report = reportOf(isUnknown ? [] : names, {
+          ...(isUnknown && { sync_status: 'UNKNOWN' }),
+          repo: REPO,
+          server,
+          last_check,
+          stale_after_seconds: staleAfter,
+        });
         expect((await service.post(report)).ok).to.equal(true);
       }
     },
