@@ -84,6 +84,27 @@ describe('alerting from report to notification, with Prometheus and Alertmanager
     expect(receiver.find('firing', 'GitOpsDrift', gone)).to.equal(undefined);
   });
 
+  it('a check that cannot tell leads to a notification of its own, for the team of the source', async () => {
+    const blind = { repo: 'web', server: 'blind' };
+    await report(files, { ...blind, labels: { environment: 'lab', team: 'network' } });
+    await notified('firing', 'GitOpsDrift', { ...blind, team: 'network' });
+    await report([], { ...blind, sync_status: 'UNKNOWN', message: 'ssh: connect to host blind port 22: timed out' });
+    const alert = await notified('firing', 'GitOpsCheckFailing', blind);
+    expect(alert.labels).to.deep.equal({
+      alertname: 'GitOpsCheckFailing',
+      severity: 'warning',
+      ...blind,
+      team: 'network',
+    });
+    await inhibited('GitOpsDrift', blind);
+  });
+
+  it('the first check that can tell leads to its resolution', async () => {
+    const blind = { repo: 'web', server: 'blind' };
+    await report([], blind);
+    await notified('resolved', 'GitOpsCheckFailing', blind);
+  });
+
   it('without the service there is one notification, and none that its drifts are over', async () => {
     receiver.forget();
     await report(files, lab);

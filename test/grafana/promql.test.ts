@@ -146,7 +146,7 @@ function readSeries(text: string): Map<string, Set<string>> {
 
 /** Enough for every family of metrics to have a series. */
 async function fill({ clock, post }: Service): Promise<void> {
-  await post(reportOf(['rsyslog.conf'], { server: 'lab-1' }));
+  await post(reportOf(['rsyslog.conf'], { server: 'lab-1', labels: { team: 'network' } }));
   await post(reportOf(['rsyslog.conf'], { server: 'lab-2' }));
   await post(reportOf(['rsyslog.conf'], { server: 'lab-3' }));
   await post(reportOf([], { server: 'lab-3', last_check: new Date(clock.now()).toISOString() }));
