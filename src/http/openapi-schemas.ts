@@ -123,8 +123,16 @@ export const schemas = {
     repo: string,
     server: string,
     source: { type: 'string', description: 'repo/server' },
-    verdict,
-    state: { type: 'integer', enum: [0, 1, 2], description: '0 SYNCED, 1 OUT_OF_SYNC, 2 STALE' },
+    verdict: {
+      type: ['string', 'null'],
+      enum: [...verdict.enum, null],
+      description: 'null: the source does not exist from then on.',
+    },
+    state: {
+      type: ['integer', 'null'],
+      enum: [0, 1, 2, null],
+      description: '0 SYNCED, 1 OUT_OF_SYNC, 2 STALE, null: the source does not exist from then on.',
+    },
     drift_count: integer,
   }),
   Drift: object({
