@@ -293,7 +293,7 @@ const paths = {
     get: guarded('read', {
       summary: 'Changes as they happen',
       description:
-        'Server-sent events: `change` per report that created or changed a source, with its receipt. After a break, Last-Event-ID resumes among the last 1,000 (fewer where they are long); where that does not reach, an event `reset` says to read everything anew.',
+        'Server-sent events: `change` per report that created or changed a source, with its receipt; `stale` and `removed` with `{repo, server, time}`; `refused` with these and `status`, `reason`, for known sources only; every 15 seconds `ping` with `{time, etag}`, the ETag of the unfiltered /status.json. After a break, Last-Event-ID resumes among the last 1,000 (fewer where they are long); where that does not reach, or the id is one of another start, an event `reset` says to read everything anew.',
       parameters: [
         { name: 'Last-Event-ID', in: 'header', description: 'The id of the last event seen.', schema: string },
       ],

@@ -97,7 +97,7 @@ function sendProblem(ctx: Context, refusal: Refusal, requestId: string): void {
 }
 
 /** The one place where whatever was thrown becomes something that a client may see. */
-function toRefusal(error: unknown): Refusal {
+export function toRefusal(error: unknown): Refusal {
   if (error instanceof Refusal) return error;
   if (error instanceof StoreError) {
     return new Refusal('store_unavailable', 'The store could not be read', { cause: error });

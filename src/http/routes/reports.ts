@@ -4,13 +4,16 @@ import { AccessRefusal, type SourceName, authorizeSource } from '../../access/au
 import type { Token } from '../../access/tokens.ts';
 import { Refusal } from '../../core/refusal.ts';
 import { parseReport, sourceOf } from '../../core/report.ts';
+import { toIso } from '../../core/timestamp.ts';
 import type { Fleet } from '../../fleet/fleet.ts';
+import type { Source } from '../../fleet/source-index.ts';
 import { createBodyAccount } from '../body-account.ts';
 import { createBodyMiddleware } from '../body.ts';
 import { tokenOf } from '../authorization.ts';
 import type { EventStream } from '../event-stream.ts';
 import { statusOf } from '../problem.ts';
 import type { Metrics } from '../metrics.ts';
+import { toRefusal } from '../request.ts';
 import { toReceipt } from '../source-json.ts';
 
 /** `POST /api/status`: the handler, and what stands before it, in this order. */
@@ -34,6 +37,15 @@ export type ReportRoutesOptions = {
 
 export function createReportRoutes(options: ReportRoutesOptions): ReportRoutes {
   const { fleet, metrics, events, now, maxBodyBytes, isBroken } = options;
+
+  function noteRejection(source: Source, refusal: Refusal): void {
+    // not more often than it is noted: a flood of nonsense must not drive out what has changed
+    if (!fleet.noteRejection(source)) return;
+    const { repo, server } = source.snapshot;
+    const told = { repo, server, time: toIso(now()), status: statusOf(refusal), reason: refusal.reason };
+    events.publish('refused', JSON.stringify(told));
+  }
+
   return {
     async attributeRefusal(ctx: Context, next: Next) {
       try {
@@ -44,8 +56,9 @@ export function createReportRoutes(options: ReportRoutesOptions): ReportRoutes {
           sourceOf(ctx.request.body ?? (error as { body?: unknown }).body) ??
           tokenOf(ctx)?.onlySource;
         const source = named && fleet.find(named.repo, named.server);
-        if (source !== undefined && !isBroken(ctx.req) && mayReport(tokenOf(ctx), source.snapshot, error))
-          fleet.noteRejection(source);
+        if (source !== undefined && !isBroken(ctx.req) && mayReport(tokenOf(ctx), source.snapshot, error)) {
+          noteRejection(source, toRefusal(error));
+        }
         ctx.state.source ??= named;
         throw notStored(error);
       }
@@ -66,7 +79,7 @@ export function createReportRoutes(options: ReportRoutesOptions): ReportRoutes {
       ctx.status = accepted.result === 'created' ? 201 : 200;
       ctx.type = 'json';
       const receipt = JSON.stringify(toReceipt(accepted, report.ignored, now()));
-      if (accepted.result === 'created' || accepted.result === 'changed') events.publish(receipt);
+      if (accepted.result === 'created' || accepted.result === 'changed') events.publish('change', receipt);
       ctx.body = `${receipt}\n`;
     },
   };
