@@ -32,10 +32,15 @@ export function beginRead(ctx: Context, type: string, etag?: string): boolean {
   ctx.set('Cache-Control', 'no-cache');
   ctx.vary('Accept-Encoding');
   if (etag === undefined) return true;
-  ctx.set('ETag', `W/"${etag}"`);
+  ctx.set('ETag', toEtagHeader(etag));
   if (!isKnown(ctx, etag)) return true;
   ctx.status = 304;
   return false;
+}
+
+/** @param etag as `beginRead` takes it */
+export function toEtagHeader(etag: string): string {
+  return `W/"${etag}"`;
 }
 
 /**
