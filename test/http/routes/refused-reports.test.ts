@@ -96,8 +96,6 @@ describe('a report that is sent', () => {
       ['NaN', VALID.replace('"drift_count":2', '"drift_count":NaN')],
       ['a comment', `// report\n${VALID}`],
       ['a line feed inside a text', VALID.replace('rsyslog.conf', 'rsyslog\n.conf')],
-      ['a key __proto__', VALID.replace('{', '{"__proto__":{"repo":"other"},')],
-      ['a key __proto__ written with escapes', VALID.replace('{', String.raw`{"\u005f_proto__":{"repo":"other"},`)],
     ];
     for (const [what, body] of refused) {
       it(`(${what}) is refused with 400`, async () => {
@@ -152,6 +150,40 @@ describe('a report that is sent', () => {
       expect(await (await service.request('/metrics')).text()).to.match(
         /^gitops_last_rejected_timestamp_seconds\{repo="rsyslog",server="rsyslog-lab"\} 1776767540$/m,
       );
+    });
+  });
+
+  describe('with a field __proto__', () => {
+    const POISON = '{"repo":"other","polluted":true}';
+    const taken: readonly (readonly [where: string, body: string, ignored: string[]])[] = [
+      ['in the report', VALID.replace('{', `{"__proto__":${POISON},`), ['__proto__']],
+      ['written with escapes', VALID.replace('{', String.raw`{"\u005f_proto\u005F_":${POISON},`), ['__proto__']],
+      ['that is empty', VALID.replace('{', '{"x":1,"__proto__":{},'), ['x', '__proto__']],
+      ['that is no object', VALID.replace('{', '{"__proto__":null,'), ['__proto__']],
+      ['of a file', VALID.replace('{"name"', `{"__proto__":${POISON},"name"`), ['files[].__proto__']],
+      ['in a field that is not kept', VALID.replace('{', `{"x":{"y":[{"__proto__":${POISON}}]},`), ['x']],
+      ['beside a constructor', VALID.replace('{', `{"constructor":{"prototype":${POISON}},`), ['constructor']],
+    ];
+    for (const [where, body, ignored] of taken) {
+      it(`${where} is taken: it is JSON, and the field is ignored`, async () => {
+        const response = await sendJson(body);
+        expect(response.status).to.equal(201);
+        expect(await response.json())
+          .to.include({ repo: 'rsyslog' })
+          .and.deep.include({ ignored });
+        expect(({} as Record<string, unknown>).polluted).to.equal(undefined);
+      });
+    }
+
+    it('gives nothing that the report itself has not', async () => {
+      const body = `{"__proto__":${VALID}}`;
+      const { errors } = await expectProblem(await sendJson(body), 422, 'invalid');
+      expect(errors?.map(({ pointer }) => pointer)).to.include.members(['/repo', '/files']);
+    });
+
+    it('gives a file no name', async () => {
+      const file = VALID.replace('{"name":"rsyslog.conf"}', '{"__proto__":{"name":"rsyslog.conf"}}');
+      expect((await expectProblem(await sendJson(file), 422, 'invalid')).detail).to.contain('/files/0/name');
     });
   });
 
