@@ -10,3 +10,17 @@ export type FleetEtag = (now: number) => string;
 export function createFleetEtag(fleet: Pick<Fleet, 'revision' | 'staleEpoch'>, bootId: string): FleetEtag {
   return (now) => `${bootId}.${fleet.revision}.${fleet.staleEpoch(now)}`;
 }
+
+/** What proxies that compress put behind an ETag, inside its quotes: Apache `-gzip` and `-br`, Caddy `-zstd`, Jetty `--gzip`, older ones `;gzip`. */
+const ENCODING_SUFFIX = /(?:--?|;)(?:gzip|br|zstd|deflate)$/;
+
+/**
+ * Whether If-None-Match or If-Match names the state. Compared weakly, as RFC 9110, section 8.8.3.2 has it for the first; so it is for the
+ * second, since all ETags here are weak. What a proxy has put behind an ETag does not count.
+ * @param header a list of ETags, or `*`, which names every state
+ * @param etag without quotes
+ */
+export function namesEtag(header: string, etag: string): boolean {
+  if (header.trim() === '*') return true;
+  return header.matchAll(/"([^"]*)"/g).some(([, tag = '']) => tag.replace(ENCODING_SUFFIX, '') === etag);
+}
