@@ -1,4 +1,6 @@
+import { verdictOf } from '../core/ledger.ts';
 import type { Fleet } from '../fleet/fleet.ts';
+import type { StoredSource } from '../store/store.ts';
 
 /** Names the state of the whole fleet at `now` (milliseconds): while it is the same, so is every read of it. */
 export type FleetEtag = (now: number) => string;
@@ -9,6 +11,15 @@ export type FleetEtag = (now: number) => string;
  */
 export function createFleetEtag(fleet: Pick<Fleet, 'revision' | 'staleEpoch'>, bootId: string): FleetEtag {
   return (now) => `${bootId}.${fleet.revision}.${fleet.staleEpoch(now)}`;
+}
+
+/**
+ * Names the state of one source at `now` (milliseconds): its newest report, its newest refused one, its verdict. It leaves out what the
+ * clock alone changes, which is how long open drifts have lasted: as a weak ETag it names all answers that mean the same.
+ * @param bootId what every ETag begins with
+ */
+export function sourceEtag(bootId: string, { id, snapshot }: StoredSource, now: number): string {
+  return `${bootId}.${id}.${snapshot.version}.${snapshot.lastRejectedAt ?? ''}.${verdictOf(snapshot, now)}`;
 }
 
 /** What proxies that compress put behind an ETag, inside its quotes: Apache `-gzip` and `-br`, Caddy `-zstd`, Jetty `--gzip`, older ones `;gzip`. */
