@@ -19,6 +19,7 @@ export const REFUSAL_REASONS = [
   'unknown_source',
   'not_found',
   'method_not_allowed',
+  'precondition_failed',
   'store_unavailable',
   'overloaded',
   'query_timeout',
