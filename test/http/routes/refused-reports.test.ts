@@ -139,6 +139,11 @@ describe('a report that is sent', () => {
       });
     }
 
+    it('(a misspelt field) is told beside what is missing', async () => {
+      const problem = await expectProblem(await sendJson(VALID.replace('"files"', '"file"')), 422, 'invalid');
+      expect(problem.detail).to.equal('/files is required (unknown field /file: files?)');
+    });
+
     it('changes nothing of its source but when it was last refused', async () => {
       await service.post(reportBody());
       const before = await (await service.request('/status.json')).json();
