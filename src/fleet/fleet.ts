@@ -7,6 +7,7 @@ import { type Accepted, type BatchContext, type Work, type WritingStep, planBatc
 import type { Reporter } from './admission.ts';
 import type { FileSpread } from './file-spread.ts';
 import { type Queue, type Task, createQueue, storeUnavailable } from './queue.ts';
+import { createRejections } from './rejections.ts';
 import type { RenderedTexts } from './rendered-text.ts';
 import { type Source, type SourceIndex, createSourceIndex, keyOf } from './source-index.ts';
 import type { Limits, Usage } from './usage.ts';
@@ -79,8 +80,6 @@ export type FleetOptions = {
   readonly onRemoved: (snapshot: Snapshot, at: number) => void;
 };
 
-/** Rejections of one source are noted no more often. */
-const NOTE_REJECTION_MS = 1000;
 /** Open drifts read from the disk for one batch, at most, unless a single source has more. */
 const MAX_DRIFTS_READ = 50_000;
 
@@ -109,27 +108,10 @@ export async function createFleet(options: FleetOptions): Promise<Fleet> {
     onTimeout: (error) => health.failed('commit', error),
   });
 
-  /** Their rejections wait to be written: each source at most once. */
-  const rejected = new Set<Source>();
-
-  function noteRejection(source: Source): boolean {
-    source.heardAt = monotonic();
-    const isNoted = source.snapshot.lastRejectedAt !== null;
-    if (source.isRemoved || (isNoted && monotonic() - source.rejectionNotedAt < NOTE_REJECTION_MS)) return false;
-    source.rejectionNotedAt = monotonic();
-    sourceIndex.reject(source, now());
-    if (rejected.has(source) || health.failure !== undefined) return true;
-    rejected.add(source);
-    void queue
-      .add({ rejected: source }, source.key, 0)
-      // it stays in memory; that the disk failed is told elsewhere
-      .catch(() => {})
-      .finally(() => rejected.delete(source));
-    return true;
-  }
+  const rejections = createRejections({ sourceIndex, queue, health, now, monotonic });
 
   return {
-    noteRejection,
+    noteRejection: rejections.note,
     submit: (report, bytes, reporter) => queue.add({ report, reporter }, keyOf(report.repo, report.server), bytes),
     remove: (sources, isWanted = () => true) => removeAll(queue, sources, isWanted),
     find: (repo, server) => sourceIndex.find(keyOf(repo, server)),
