@@ -38,7 +38,8 @@ const rangeParameters = [
 ];
 const cutHeader = {
   'X-Truncated': {
-    description: 'true where rows were left out: older ones, or those of sources that are not whole in memory.',
+    description:
+      'true where rows were left out: older ones, whole sources (history), or those of sources that are not whole in memory.',
     schema: { type: 'string', enum: ['true'] },
   },
 };
@@ -113,6 +114,12 @@ function guarded<T extends { readonly responses: object }>(scope: Scope, operati
 }
 
 const notModified = { description: 'As the If-None-Match says.' };
+const ifMatch = {
+  name: 'If-Match',
+  in: 'header',
+  description: 'The ETag of the source as it was read: forgets it only while that is the same.',
+  schema: { type: 'string' },
+};
 const unavailable = problem('Not stored: the store cannot write now. See Retry-After.');
 
 const exampleFile = {
@@ -195,7 +202,7 @@ const paths = {
       parameters: queryParameters,
       responses: {
         200: json('The source.', ref('SourceDetail'), exampleDetail),
-        304: notModified,
+        304: { description: 'As the If-None-Match says: the same but for durations of open drifts.' },
         400: problem('Not one repo and one server: missing, repeated, a list or a pattern.'),
         404: problem('Unknown source.'),
       },
@@ -215,7 +222,7 @@ const paths = {
       responses: {
         200: json('How many.', ref('Deleted'), { deleted: 3 }),
         400: problem(
-          'No filter, one that is empty or holds `${`, a name that is not known here, or a verdict that is none.',
+          'No filter, one that is empty or holds `${`, a name that is not known here, a verdict that is none, or an If-Match.',
         ),
         503: unavailable,
       },
@@ -227,13 +234,19 @@ const paths = {
       summary: 'One source in full, with diffs and its last drifts',
       responses: {
         200: json('The source.', ref('SourceDetail'), exampleDetail),
-        304: notModified,
+        304: { description: 'As the If-None-Match says: the same but for durations of open drifts.' },
         404: problem('Unknown source.'),
       },
     }),
     delete: guarded('delete', {
       summary: 'Forget a source; its history stays until HISTORY_RETENTION',
-      responses: { 204: { description: 'Forgotten.' }, 404: problem('Unknown source.'), 503: unavailable },
+      parameters: [ifMatch],
+      responses: {
+        204: { description: 'Forgotten.' },
+        404: problem('Unknown source.'),
+        412: problem('The If-Match does not hold: the source has changed since it was read.'),
+        503: unavailable,
+      },
     }),
   },
   '/status.json': {
@@ -273,7 +286,7 @@ const paths = {
     get: guarded('read', {
       summary: 'What the sources were, as changes of state',
       description:
-        'Per source a row at `from` with what it was then, one per change, and one at the end (`to`, now or its removal): a row that repeats the one before it ends what that says. Nothing is shown of what lies further back than HISTORY_RETENTION. verdict selects sources by what they are now.',
+        'Per source a row at `from` with what it was then, one per change, and one at the end (`to` or now, whichever comes first). At its removal a row with `state` and `verdict` null and drift_count 0: it does not exist from then on, until a row says that it is back. Where it is back in the same millisecond there is no such row. `limit` counts rows and cuts by whole sources: those that changed last stay. If one source alone has more, its newest rows stay. Nothing is shown of what lies further back than HISTORY_RETENTION. verdict selects sources by what they are now.',
       parameters: rangeParameters,
       responses: {
         200: { ...json('Ascending in time.', list('Change'), [exampleChange]), headers: cutHeader },
@@ -297,7 +310,7 @@ const paths = {
     get: guarded('read', {
       summary: 'Changes as they happen',
       description:
-        'Server-sent events: `change` per report that created or changed a source, with its receipt. After a break, Last-Event-ID resumes among the last 1,000 (fewer where they are long); where that does not reach, an event `reset` says to read everything anew.',
+        'Server-sent events: `change` per report that created or changed a source, with its receipt; `stale` and `removed` with `{repo, server, time}`; `refused` with these and `status`, `reason`, for known sources only; every 15 seconds `ping` with `{time, etag}`, the ETag of the unfiltered /status.json. After a break, Last-Event-ID resumes among the last 1,000 (fewer where they are long); where that does not reach, or the id is one of another start, an event `reset` says to read everything anew.',
       parameters: [
         { name: 'Last-Event-ID', in: 'header', description: 'The id of the last event seen.', schema: string },
       ],
