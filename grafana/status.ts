@@ -183,7 +183,9 @@ function timeline(): statetimeline.PanelBuilder {
   ];
   return new statetimeline.PanelBuilder()
     .title('Status over time')
-    .description('Built from the service’s own record, so it is complete even for times when nobody was scraping.')
+    .description(
+      'Built from the service’s own record, so it is complete even for times when nobody was scraping. Where a source did not exist, nothing is painted.',
+    )
     .datasource(infinitySource)
     .gridPos({ x: 0, y: 24, w: 24, h: 12 })
     .withTarget(infinityQuery('/history.json', columns, range))

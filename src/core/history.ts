@@ -19,19 +19,19 @@ export type Life = {
   readonly outages: readonly Interval[];
 };
 
-/** The state that a source has from `time` on. */
+/** The state that a source has from `time` on. A null `verdict` means that it does not exist from then on; its `driftCount` is 0. */
 export type StateChange = {
   readonly time: number;
   readonly repo: string;
   readonly server: string;
-  readonly verdict: Verdict;
+  readonly verdict: Verdict | null;
   readonly driftCount: number;
 };
 
 /**
- * The states of one lifetime within `[from, to]`. The first row has the state at the beginning, then comes one row for each change, and
- * the last row repeats the state at the end. The end is `to`, now or the removal, whichever comes first. Between two rows, the state is
- * that of the earlier row.
+ * The states of one lifetime within `[from, to]`. The first row has the state at the beginning, then comes one row for each change. The
+ * last row repeats the state at the end, which is `to` or now, whichever comes first; or, if the source was removed by then, it says at the
+ * removal that it does not exist. Between two rows, the state is that of the earlier row.
  * @returns ascending in time; empty if the source did not exist within the range
  */
 export function stateChanges(life: Life, from: number, to: number, now: number): StateChange[] {
@@ -39,7 +39,7 @@ export function stateChanges(life: Life, from: number, to: number, now: number):
   const start = Math.max(from, born);
   const last = Math.min(to, now);
   const end = removed === null ? last : Math.min(last, removed);
-  // a removal is no change of state: the drifts and lapses that it ends do not show
+  // what a removal ends does not show: it is the removal that shows
   if (start > end || removed === start) return [];
   const steps = stepsOf(life, start, removed === end ? end - 1 : end);
 
@@ -59,7 +59,8 @@ export function stateChanges(life: Life, from: number, to: number, now: number):
     const previous = changes.at(-1);
     if (previous?.verdict !== change.verdict || previous.driftCount !== change.driftCount) changes.push(change);
   }
-  if (end > start && changes.at(-1)?.time !== end) changes.push(changeAt(end));
+  if (removed === end) changes.push({ time: end, repo: life.repo, server: life.server, verdict: null, driftCount: 0 });
+  else if (changes.at(-1)?.time !== end) changes.push(changeAt(end));
   return changes;
 }
 

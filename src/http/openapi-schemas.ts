@@ -128,8 +128,16 @@ export const schemas = {
     repo: string,
     server: string,
     source: { type: 'string', description: 'repo/server' },
-    verdict,
-    state: { type: 'integer', enum: [0, 1, 2, 3], description: '0 SYNCED, 1 OUT_OF_SYNC, 2 STALE, 3 UNKNOWN' },
+    verdict: {
+      type: ['string', 'null'],
+      enum: [...verdict.enum, null],
+      description: 'null: the source does not exist from then on.',
+    },
+    state: {
+      type: ['integer', 'null'],
+      enum: [0, 1, 2, 3, null],
+      description: '0 SYNCED, 1 OUT_OF_SYNC, 2 STALE, 3 UNKNOWN, null: the source does not exist from then on.',
+    },
     drift_count: integer,
   }),
   Drift: object({

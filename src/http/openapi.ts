@@ -38,7 +38,8 @@ const rangeParameters = [
 ];
 const cutHeader = {
   'X-Truncated': {
-    description: 'true where rows were left out: older ones, or those of sources that are not whole in memory.',
+    description:
+      'true where rows were left out: older ones, whole sources (history), or those of sources that are not whole in memory.',
     schema: { type: 'string', enum: ['true'] },
   },
 };
@@ -273,7 +274,7 @@ const paths = {
     get: guarded('read', {
       summary: 'What the sources were, as changes of state',
       description:
-        'Per source a row at `from` with what it was then, one per change, and one at the end (`to`, now or its removal): a row that repeats the one before it ends what that says. Nothing is shown of what lies further back than HISTORY_RETENTION. verdict selects sources by what they are now.',
+        'Per source a row at `from` with what it was then, one per change, and one at the end (`to` or now, whichever comes first). At its removal a row with `state` and `verdict` null and drift_count 0: it does not exist from then on, until a row says that it is back. Where it is back in the same millisecond there is no such row. `limit` counts rows and cuts by whole sources: those that changed last stay. If one source alone has more, its newest rows stay. Nothing is shown of what lies further back than HISTORY_RETENTION. verdict selects sources by what they are now.',
       parameters: rangeParameters,
       responses: {
         200: { ...json('Ascending in time.', list('Change'), [exampleChange]), headers: cutHeader },

@@ -127,8 +127,10 @@ export type Store = {
   drifts(range: Range, limit?: number, selection?: Selection, signal?: AbortSignal): Promise<Listed<ClosedDrift>>;
 
   /**
-   * The changes of state of all sources in the range, including removed ones, as defined by `stateChanges` in `core/history.ts`. If there are
-   * more than `limit`, the latest. Sorted by time, then repo and server. Never waits for a commit. `signal` and errors are as with `drifts`.
+   * The changes of state of all sources in the range, including removed ones, as defined by `stateChanges` in `core/history.ts`. A source that
+   * comes back in the millisecond of its removal has no row that says that it does not exist. If there are more than `limit`, whole sources
+   * stay, as defined by `createNewestSources` in `core/newest-sources.ts`. Sorted by time, then repo and server; no source has two rows of the
+   * same time. Never waits for a commit. `signal` and errors are as with `drifts`.
    */
   history(
     range: Range,

@@ -22,10 +22,16 @@ describe('stateChanges', () => {
   }
 
   const rows: readonly (readonly [what: string, life: Parts, asked: Asked, expected: string[]])[] = [
-    ['begins with the first report', {}, {}, ['10 SYNCED 0', '100 SYNCED 0']],
+    ['begins with the first report: there was nothing before', {}, {}, ['10 SYNCED 0', '100 SYNCED 0']],
     ['begins at from for what lived before', {}, { from: 20 }, ['20 SYNCED 0', '100 SYNCED 0']],
     ['ends now when the range goes on', {}, { now: 70 }, ['10 SYNCED 0', '70 SYNCED 0']],
-    ['ends with the removal', { lived: [10, 60] }, {}, ['10 SYNCED 0', '60 SYNCED 0']],
+    ['says at the removal that it does not exist', { lived: [10, 60] }, {}, ['10 SYNCED 0', '60 null 0']],
+    ['says so at the very end', { lived: [10, 100] }, {}, ['10 SYNCED 0', '100 null 0']],
+    ['says so when it was removed just now', { lived: [10, 60] }, { now: 60 }, ['10 SYNCED 0', '60 null 0']],
+    ['does not know a removal after its end', { lived: [10, 101] }, {}, ['10 SYNCED 0', '100 SYNCED 0']],
+    ['does not know a removal that is yet to come', { lived: [10, 71] }, { now: 70 }, ['10 SYNCED 0', '70 SYNCED 0']],
+    ['is two rows for a life of one millisecond', { lived: [50, 51] }, {}, ['50 SYNCED 0', '51 null 0']],
+    ['is two rows for what is removed at once', { lived: [10, 60] }, { from: 59 }, ['59 SYNCED 0', '60 null 0']],
     ['is nothing before the first report', { lived: [200, null] }, {}, []],
     ['is nothing in a range that is yet to come', {}, { from: 2000, to: 3000 }, []],
     ['is nothing after the removal', { lived: [10, 60] }, { from: 61 }, []],
@@ -88,7 +94,7 @@ describe('stateChanges', () => {
       'does not show that drifts end with the source',
       { lived: [10, 60], drifts: [[20, 60]], lapses: [[40, 60]] },
       {},
-      ['10 SYNCED 0', '20 OUT_OF_SYNC 1', '40 STALE 1', '60 STALE 1'],
+      ['10 SYNCED 0', '20 OUT_OF_SYNC 1', '40 STALE 1', '60 null 0'],
     ],
     [
       'is STALE during a lapse, whatever drifts',
@@ -131,9 +137,16 @@ describe('stateChanges', () => {
 const SECOND = 1000;
 const REPO = 'web';
 
-type Row = { time_ms: number; repo: string; server: string; verdict: Verdict; drift_count: number };
+type Row = {
+  time_ms: number;
+  repo: string;
+  server: string;
+  verdict: Verdict | null;
+  state: number | null;
+  drift_count: number;
+};
 /** What `/status.json` says of a source. */
-type State = { readonly verdict: Verdict; readonly drift_count: number };
+type State = { readonly verdict: Verdict | null; readonly drift_count: number };
 
 type Action =
   | { kind: 'report'; server: string; names: string[] | 'unknown'; ageMs: number; staleAfter: number | undefined }
@@ -274,10 +287,9 @@ async function createWorld() {
         const read: Record<string, State | undefined> = {};
         for (const [at, states] of seen) {
           const state = states.get(server);
-          // what is removed in the last instant is still told by its closing row
-          if (at < from || at > end || (at === end && state === undefined)) continue;
+          if (at < from || at > end) continue;
           expected[at - NOW] = state;
-          read[at - NOW] = readAt(ofServer, at, end);
+          read[at - NOW] = readAt(ofServer, at);
         }
         expect(read, `${server} from ${from - NOW} to ${to - NOW}`).to.deep.equal(expected);
         if (from <= end && seen.get(end)?.has(server)) expect(ofServer.at(-1)?.time_ms).to.equal(end);
@@ -291,14 +303,9 @@ async function createWorld() {
   };
 }
 
-/** The rows of one source as a step function up to `end`. A row before it that repeats the one before ends what that says. */
-function readAt(rows: readonly Row[], at: number, end: number): State | undefined {
-  let state: State | undefined;
-  let isEnd = false;
-  for (const { time_ms, verdict, drift_count } of rows) {
-    if (time_ms > at) break;
-    isEnd = !isEnd && time_ms < end && state?.verdict === verdict && state.drift_count === drift_count;
-    state = { verdict, drift_count };
-  }
-  return isEnd ? undefined : state;
+/** The rows of one source as a step function. */
+function readAt(rows: readonly Row[], at: number): State | undefined {
+  const row = rows.findLast(({ time_ms }) => time_ms <= at);
+  if (row === undefined || row.state === null) return undefined;
+  return { verdict: row.verdict, drift_count: row.drift_count };
 }

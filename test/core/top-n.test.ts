@@ -53,4 +53,35 @@ describe('top n', () => {
       { numRuns: 50 },
     );
   });
+
+  it('ends where the next one does not fit into any of its bounds, in whatever order the items come', () => {
+    type Item = readonly [rank: number, size: number, weight: number];
+    const sizes = fc.tuple(fc.integer({ min: 1, max: 1000 }), fc.integer({ min: 1, max: 9 }));
+    const items = fc.array(sizes, { minLength: 1, maxLength: 2000, size: 'max' }).chain((all) => {
+      const ranked = all.map(([size, weight], rank): Item => [rank, size, weight]);
+      return fc.tuple(fc.constant(ranked), fc.shuffledSubarray(ranked, { minLength: ranked.length }));
+    });
+    fc.assert(
+      fc.property(
+        items,
+        fc.integer({ min: 1, max: 50_000 }),
+        fc.integer({ min: 1, max: 500 }),
+        ([all, mixed], a, b) => {
+          const topN = createTopN<Item>(
+            Number.POSITIVE_INFINITY,
+            ([x], [y]) => x - y,
+            { sizeOf: ([, size]) => size, max: a },
+            { sizeOf: ([, , weight]) => weight, max: b },
+          );
+          for (const item of mixed) topN.push(item);
+          const expected = [...all];
+          const isOver = (): boolean =>
+            expected.reduce((sum, [, size]) => sum + size, 0) > a || expected.reduce((sum, [, , w]) => sum + w, 0) > b;
+          while (expected.length > 1 && isOver()) expected.shift();
+          expect(topN.done()).to.deep.equal({ items: expected, isCut: expected.length < all.length });
+        },
+      ),
+      { numRuns: 50 },
+    );
+  });
 });

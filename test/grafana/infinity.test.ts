@@ -17,7 +17,7 @@ const targets: [string, InfinityTarget][] = [
 ];
 
 // Null only where the design says so: everywhere else it would show as a hole.
-const nullable = new Set(['commit', 'pipeline_url', 'oldest_drift_since']);
+const nullable = new Set(['commit', 'pipeline_url', 'oldest_drift_since', 'state']);
 
 const hour = 3_600_000;
 const fleets: { name: string; fill: (service: Service) => Promise<void>; without: string[] }[] = [
@@ -29,6 +29,11 @@ const fleets: { name: string; fill: (service: Service) => Promise<void>; without
     without: ['/status.json', '/files.json', '/history.json', '/drifts.json'],
   },
   { name: 'a stale fleet', fill: fillStale, without: [] },
+  {
+    name: 'a fleet that was removed',
+    fill: fillRemoved,
+    without: ['/status.json', '/files.json'],
+  },
 ];
 
 describe('the dashboard GitOps status', () => {
@@ -100,6 +105,21 @@ describe('the dashboard GitOps status', () => {
       const last = rows.filter((row) => row['time'] === rows.at(-1)?.['time']);
       expect(new Set(last.map((row) => row['source']))).to.deep.equal(sources);
     });
+
+    it('the timeline paints a removed source no further, until it is back', async () => {
+      const states = async (): Promise<unknown[]> => {
+        const rows = await readRows(service, queryOf('/history.json'), {});
+        return rows.filter(({ source }) => source === 'rsyslog/lab-5').map(({ state }) => state);
+      };
+      await report(service, 'rsyslog', 'lab-5', ['rsyslog.conf']);
+      service.clock.advance(60_000);
+      await remove(service, 'rsyslog', 'lab-5');
+      service.clock.advance(60_000);
+      expect(await states()).to.deep.equal([1, null]);
+      await report(service, 'rsyslog', 'lab-5', []);
+      service.clock.advance(60_000);
+      expect(await states()).to.deep.equal([1, null, 0, 0]);
+    });
   });
 });
 
@@ -160,6 +180,17 @@ async function fillStale(service: Service): Promise<void> {
   await report(service, 'rsyslog', 'lab-1', []);
   await report(service, 'rsyslog', 'lab-2', ['rsyslog.conf']);
   service.clock.advance(hour);
+}
+
+async function fillRemoved(service: Service): Promise<void> {
+  await report(service, 'rsyslog', 'lab-1', ['rsyslog.conf']);
+  service.clock.advance(60_000);
+  await remove(service, 'rsyslog', 'lab-1');
+  service.clock.advance(hour);
+}
+
+async function remove(service: Service, repo: string, server: string): Promise<void> {
+  expect((await service.request(`/api/status/${repo}/${server}`, { method: 'DELETE' })).status).to.equal(204);
 }
 
 async function report(service: Service, repo: string, server: string, names: string[], more = {}): Promise<void> {

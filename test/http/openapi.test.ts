@@ -235,6 +235,14 @@ describe('openapi', () => {
       return request();
     };
 
+    const afterRemoval = async (): Promise<Response> => {
+      service.clock.advance(1000);
+      await service.request('/api/status/rsyslog/rsyslog-lab', { method: 'DELETE' });
+      const response = await service.request('/history.json');
+      expect(await response.clone().text()).to.include('"state":null');
+      return response;
+    };
+
     const DETAIL = '/api/status/{repo}/{server}';
     const BY_QUERY = '/api/status?repo=rsyslog&server=rsyslog-lab';
     type Row = readonly [status: number, operation: string, what: string, request: () => Promise<Response>];
@@ -304,6 +312,7 @@ describe('openapi', () => {
       [503, `DELETE ${DETAIL}`, 'a disk that is full', broken(send('DELETE', '/api/status/rsyslog/s3'))],
       [204, `DELETE ${DETAIL}`, 'a known one', send('DELETE', '/api/status/rsyslog/s3')],
       [404, `DELETE ${DETAIL}`, 'an unknown one', send('DELETE', '/api/status/rsyslog/s3')],
+      [200, 'GET /history.json', 'with sources that do not exist any more', afterRemoval],
       [200, 'GET /metrics', 'a scrape', send('GET', '/metrics')],
       [200, 'GET /healthz', 'alive', send('GET', '/healthz')],
       [200, 'GET /readyz', 'ready', send('GET', '/readyz')],

@@ -56,7 +56,7 @@ for (const driver of drivers) {
     /** `minute repo server verdict count` of each. */
     async function history(range: Range, limit?: number, selection?: Selection, now = LATER): Promise<string[]> {
       return (await changesOf(store, range, now, limit, selection)).map(({ time, repo, server, verdict, driftCount }) =>
-        [(time - NOW) / MINUTE, repo, server, verdict, driftCount].join(' '),
+        [(time - NOW) / MINUTE, repo, server, String(verdict), driftCount].join(' '),
       );
     }
 
@@ -143,12 +143,81 @@ for (const driver of drivers) {
         ]);
       });
 
-      it('gives the newest changes where there are more than asked for', async () => {
-        await makeThree();
-        const all = await history(minutes(0, 10));
-        for (const limit of [1, 4, all.length, all.length + 1]) {
-          expect(await history(minutes(0, 10), limit)).to.deep.equal(all.slice(-limit));
+      describe('where there are more rows than asked for', () => {
+        /** What `limit` leaves of minutes 0 to 10, and whether the answer says that it does. */
+        async function cut(limit: number, range = minutes(0, 10)): Promise<[rows: string[], isCut: boolean]> {
+          return [await history(range, limit), (await store.history(range, LATER, limit)).isCut];
         }
+
+        it('gives whole sources, those that changed last', async () => {
+          const { dns } = await makeThree();
+          const all = await history(minutes(0, 10));
+          const gone = all.filter((row) => row.includes(' gone '));
+          expect(gone).to.deep.equal([
+            '0 web gone SYNCED 0',
+            '5 web gone OUT_OF_SYNC 1',
+            '6 web gone SYNCED 0',
+            '7 web gone null 0',
+          ]);
+          // the removal at 7 is newer than the change at 4, and that at 2
+          for (const limit of [4, 5, 7]) expect(await cut(limit)).to.deep.equal([gone, true]);
+          const two = all.filter((row) => !row.includes('web a'));
+          for (const limit of [8, 11]) expect(await cut(limit)).to.deep.equal([two, true]);
+          expect(await cut(12)).to.deep.equal([all, false]);
+          await report(dns, ['g'], 8);
+          const newest = (await history(minutes(0, 10))).filter((row) => row.includes('dns b'));
+          expect(newest).to.have.length(5);
+          expect(await cut(6)).to.deep.equal([newest, true]);
+        });
+
+        it('counts all lives of a source together', async () => {
+          const first = await report(null, [], 0);
+          await remove(first, 1);
+          await report(null, [], 5);
+          await report(null, ['f'], 3, { server: 'b' });
+          const all = await history(minutes(0, 10));
+          expect(all).to.have.length(6);
+          expect(await cut(5)).to.deep.equal([all.filter((row) => row.includes('web a')), true]);
+        });
+
+        it('prefers those that changed at all, then those that come first by name', async () => {
+          for (const server of ['d', 'c', 'b', 'a']) await report(null, [], 0, { server });
+          await report(null, [], 0, { server: 'z', repo: 'dns' });
+          const source = await store.detail('web', 'd', 0);
+          await report(source, ['f'], 2);
+          const servers = async (limit: number): Promise<string[]> => {
+            const rows = (await history(minutes(1, 3), limit)).map((row) => row.split(' ')[2] as string);
+            return [...new Set(rows)].toSorted();
+          };
+          expect(await servers(3)).to.deep.equal(['d']);
+          expect(await servers(5)).to.deep.equal(['d', 'z']);
+          expect(await servers(8)).to.deep.equal(['a', 'd', 'z']);
+        });
+
+        it('gives the newest rows of a source that alone has more', async () => {
+          let source = await report(null, [], 0);
+          for (let minute = 1; minute <= 8; minute += 1) {
+            source = await report(source, minute % 2 === 0 ? [] : ['f'], minute);
+          }
+          await report(null, [], 0, { server: 'b' });
+          const rows = (await history(minutes(0, 10))).filter((row) => row.includes('web a'));
+          for (const limit of [1, 5, rows.length - 1])
+            expect(await cut(limit)).to.deep.equal([rows.slice(-limit), true]);
+          expect(await cut(rows.length)).to.deep.equal([rows, true]);
+        });
+
+        it('gives the newest rows of a source that lived more often', async () => {
+          for (let minute = 0; minute < 8; minute += 1) await remove(await report(null, [], minute), minute + 0.5);
+          const all = await history(minutes(0, 10));
+          expect(all.slice(-4)).to.deep.equal([
+            '6 web a SYNCED 0',
+            '6.5 web a null 0',
+            '7 web a SYNCED 0',
+            '7.5 web a null 0',
+          ]);
+          for (const limit of [1, 2, 3, 5]) expect(await cut(limit)).to.deep.equal([all.slice(-limit), true]);
+          expect(await cut(16)).to.deep.equal([all, false]);
+        });
       });
 
       it('ends now, whatever the range', async () => {
@@ -187,10 +256,11 @@ for (const driver of drivers) {
         await report(null, [], 4);
         expect(await history(minutes(0, 6))).to.deep.equal([
           '0 web a OUT_OF_SYNC 1',
-          '2 web a OUT_OF_SYNC 1',
+          '2 web a null 0',
           '4 web a SYNCED 0',
           '6 web a SYNCED 0',
         ]);
+        expect(await history(minutes(3, 6))).to.deep.equal(['4 web a SYNCED 0', '6 web a SYNCED 0']);
         expect(await history(minutes(2, 3))).to.deep.equal([]);
       });
 
@@ -202,12 +272,33 @@ for (const driver of drivers) {
         await report(null, [], 3);
         expect(await history(minutes(0, 4))).to.deep.equal([
           '0 web a SYNCED 0',
-          '2 web a SYNCED 0',
           '2 web a OUT_OF_SYNC 1',
-          '3 web a OUT_OF_SYNC 1',
           '3 web a SYNCED 0',
           '4 web a SYNCED 0',
         ]);
+        expect(await history(minutes(0, 2))).to.deep.equal(['0 web a SYNCED 0', '2 web a OUT_OF_SYNC 1']);
+      });
+
+      it('shows no removal of what is back in the same millisecond, be it removed twice', async () => {
+        await remove(await report(null, ['f'], 0), 2);
+        await remove(await report(null, ['g'], 2), 2);
+        const third = await report(null, [], 2);
+        const expected = ['0 web a OUT_OF_SYNC 1', '2 web a SYNCED 0', '4 web a SYNCED 0'];
+        expect(await history(minutes(0, 4))).to.deep.equal(expected);
+        await remove(third, 3);
+        await remove(await report(null, [], 3), 3);
+        expect(await history(minutes(0, 4))).to.deep.equal([...expected.slice(0, 2), '3 web a null 0']);
+      });
+
+      it('ends a life where the next one begins, if the clock was set back in between', async () => {
+        await remove(await report(null, ['f'], 4), 8);
+        await report(null, [], 6);
+        expect(await history(minutes(0, 10))).to.deep.equal([
+          '4 web a OUT_OF_SYNC 1',
+          '6 web a SYNCED 0',
+          '10 web a SYNCED 0',
+        ]);
+        expect(await history(minutes(7, 10))).to.deep.equal(['7 web a SYNCED 0', '10 web a SYNCED 0']);
       });
 
       it('of a removed source goes with its pruning', async () => {

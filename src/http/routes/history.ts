@@ -177,7 +177,7 @@ function renderChange({ time, repo, server, verdict, driftCount }: StateChange):
     server,
     source: `${repo}/${server}`,
     verdict,
-    state: STATES[verdict],
+    state: verdict === null ? null : STATES[verdict],
     drift_count: driftCount,
   });
 }

@@ -1,8 +1,9 @@
 /** The reader thread: it reads history and details on its own connections, so that no read waits for a write. See `sqlite.ts`. */
 import { workerData } from 'node:worker_threads';
 import { compareTexts } from '../../core/compare.ts';
-import { stateChanges } from '../../core/history.ts';
+import { type Interval, type StateChange, stateChanges } from '../../core/history.ts';
 import type { Verdict } from '../../core/ledger.ts';
+import { CHANGE_BYTES, createNewestSources } from '../../core/newest-sources.ts';
 import { Refusal } from '../../core/refusal.ts';
 import { type TopN, createTopN } from '../../core/top-n.ts';
 import type { Selection } from '../store.ts';
@@ -10,13 +11,15 @@ import {
   type DriftRow,
   type HistoryQueries,
   type LapseRow,
+  type LifeRow,
   ROWS_AT_ONCE,
   openHistoryQueries,
 } from './history-queries.ts';
 import type { SourceRow } from './rows.ts';
+import { livesBySource } from './source-lives.ts';
 import { serve } from './worker.ts';
 
-export type ChangeRow = [time: number, repo: string, server: string, verdict: Verdict, driftCount: number];
+export type ChangeRow = [time: number, repo: string, server: string, verdict: Verdict | null, driftCount: number];
 /**
  * A part of a long result, so that no message is large. The caller gets the next page with `next` and the cursor, until there is no cursor.
  * If it wants no more, it calls `drop`.
@@ -24,9 +27,12 @@ export type ChangeRow = [time: number, repo: string, server: string, verdict: Ve
 export type Page<T> = { readonly rows: T[]; readonly isCut: boolean; readonly cursor: number | undefined };
 
 const PAGE_ROWS = 2000;
-/** Memory for the rows of one result. Beyond it the oldest rows are left out, even if there are fewer than `limit`. */
+/** Memory for the rows of one result. Beyond it the oldest rows, or sources, are left out, even if there are fewer rows than `limit`. */
 const MAX_ANSWER_BYTES = 33_554_432;
-const ROW_BYTES = 150;
+/** Memory for one drift, without its names. */
+const DRIFT_BYTES = 150;
+/** More rows of one source are never kept. */
+const MAX_CHANGES = MAX_ANSWER_BYTES / CHANGE_BYTES;
 /** After this long a query is refused: while it runs, the write-ahead log cannot be cut back. */
 const MAX_QUERY_MS = 20_000;
 /** Queries that run at a time, each with its own connection. Beyond it a query is refused; callers bound how many wait. */
@@ -75,19 +81,16 @@ const operations = {
 
   history: (from: number, to: number, now: number, limit: number, selection: Selection) =>
     inSnapshot(function* readHistory(queries) {
-      const topN = createTopN(limit, compareChanges, { sizeOf: changeSize, max: MAX_ANSWER_BYTES });
+      const newest = createNewestSources(limit, MAX_ANSWER_BYTES);
       // the last row has the state at `to` itself, which includes what begins then
-      const end = to + 1;
       // a clock that was ahead has left sources that seem to be born later
-      const bornBefore = to < now ? end : Number.MAX_SAFE_INTEGER;
-      for (const row of queries.lives(from, bornBefore, selection)) {
-        const life = yield* queries.readLife(row, from, end, now);
-        for (const { time, repo, server, verdict, driftCount } of stateChanges(life, from, to, now)) {
-          topN.push([time, repo, server, verdict, driftCount]);
-        }
+      const bornBefore = to < now ? to + 1 : Number.MAX_SAFE_INTEGER;
+      for (const lives of livesBySource(queries, from, bornBefore, selection)) {
+        if (lives !== undefined) newest.push(yield* readSource(queries, lives, from, to, now, limit));
         yield;
       }
-      return toPage(topN);
+      const { rows, isCut } = newest.done();
+      return paged(rows.map(toChangeRow), isCut);
     }),
 
   next(cursor: number): Page<unknown> {
@@ -129,6 +132,39 @@ function* inSnapshot<T>(read: (queries: HistoryQueries) => Generator<void, T>): 
   }
 }
 
+/**
+ * The rows of one source, ascending; of more than `limit`, the newest. A life ends where the next one begins, be that in the millisecond of its
+ * removal or, after the clock was set back, before it.
+ * @param lives newest first
+ */
+function* readSource(
+  queries: HistoryQueries,
+  lives: readonly LifeRow[],
+  from: number,
+  to: number,
+  now: number,
+  limit: number,
+): Generator<void, StateChange[]> {
+  const parts: StateChange[][] = [];
+  let count = 0;
+  let nextBegins = Number.POSITIVE_INFINITY;
+  for (const row of lives) {
+    if (count > Math.min(limit, MAX_CHANGES)) break;
+    const life = yield* queries.readLife(row, from, to + 1, now);
+    const [born, removed] = life.lived;
+    const ends = Math.min(removed ?? Number.POSITIVE_INFINITY, nextBegins);
+    if (ends <= born) continue;
+    const lived: Interval = [born, Number.isFinite(ends) ? ends : null];
+    const changes = stateChanges({ ...life, lived }, from, to, now);
+    // where the next life begins at once, the source has always existed
+    if (changes.at(-1)?.time === parts.at(-1)?.[0]?.time) changes.pop();
+    parts.push(changes);
+    count += changes.length;
+    nextBegins = born;
+  }
+  return parts.length === 1 ? (parts[0] as StateChange[]) : parts.toReversed().flat();
+}
+
 function* pushAll<T>(topN: TopN<T>, rows: Iterable<T>): Generator<void> {
   let count = 0;
   for (const row of rows) {
@@ -158,19 +194,14 @@ function paged<T>(rows: T[], isCut: boolean): Page<T> {
 }
 
 function driftSize([repo, server, name]: DriftRow): number {
-  return ROW_BYTES + repo.length + server.length + name.length;
+  return DRIFT_BYTES + repo.length + server.length + name.length;
 }
 
-function changeSize([, repo, server]: ChangeRow): number {
-  return ROW_BYTES + repo.length + server.length;
+function toChangeRow({ time, repo, server, verdict, driftCount }: StateChange): ChangeRow {
+  return [time, repo, server, verdict, driftCount];
 }
 
 /** By the beginning, then repo, server and name. */
 function compareDrifts(a: DriftRow, b: DriftRow): number {
   return a[4] - b[4] || compareTexts(a[0], b[0]) || compareTexts(a[1], b[1]) || compareTexts(a[2], b[2]);
-}
-
-/** By time, then repo and server. */
-function compareChanges(a: ChangeRow, b: ChangeRow): number {
-  return a[0] - b[0] || compareTexts(a[1], b[1]) || compareTexts(a[2], b[2]);
 }

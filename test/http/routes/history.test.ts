@@ -223,7 +223,7 @@ describe('/history.json and /drifts.json', () => {
       async function history(query = ''): Promise<string[]> {
         const rows = await get(`/history.json${query}`);
         return rows.map((row) =>
-          [(Number(row.time_ms) - NOW) / MINUTE, row.server, row.verdict, row.drift_count].join(' '),
+          [(Number(row.time_ms) - NOW) / MINUTE, row.server, String(row.verdict), row.drift_count].join(' '),
         );
       }
 
@@ -277,11 +277,42 @@ describe('/history.json and /drifts.json', () => {
         service.clock.advance(MINUTE);
         expect(await history()).to.deep.equal([
           '0 a OUT_OF_SYNC 1',
-          '1 a OUT_OF_SYNC 1',
+          '1 a null 0',
           '2 a OUT_OF_SYNC 2',
           '3 a OUT_OF_SYNC 2',
         ]);
+        expect((await get('/history.json')).map(({ state }) => state)).to.deep.equal([1, null, 1, 1]);
         expect(await history(`?from=${NOW + 1.2 * MINUTE}&to=${NOW + 1.8 * MINUTE}`)).to.deep.equal([]);
+      });
+
+      it('does not go on with a source that was removed, whether it is asked for then or later', async () => {
+        await report(['f']);
+        service.clock.advance(MINUTE);
+        await remove();
+        const expected = ['0 a OUT_OF_SYNC 1', '1 a null 0'];
+        expect(await history()).to.deep.equal(expected);
+        service.clock.advance(MINUTE);
+        expect(await history()).to.deep.equal(expected);
+        expect(await history(`?from=${NOW + MINUTE}`)).to.deep.equal([]);
+        expect(await history(`?to=${NOW + MINUTE}`)).to.deep.equal(expected);
+        expect(await history(`?to=${NOW + MINUTE - 1}`)).to.have.length(2);
+        expect((await history(`?to=${NOW + MINUTE - 1}`)).at(-1)).to.match(/ a OUT_OF_SYNC 1$/);
+      });
+
+      it('is never blank for sources that did not change, however many there are: it shows some, and says so', async () => {
+        const servers = Array.from({ length: 30 }, (_, i) => `s${10 + i}`);
+        for (const server of servers) await report([], { server });
+        service.clock.advance(2 * MINUTE);
+        await report(['f'], { server: 's35' });
+        service.clock.advance(MINUTE);
+        const response = await service.request(`/history.json?from=${NOW + MINUTE}&limit=12`);
+        expect(response.headers.get('X-Truncated')).to.equal('true');
+        const rows = (await response.json()) as Record<string, unknown>[];
+        const shown = ['s10', 's11', 's12', 's13', 's35'];
+        const at = (time: number): unknown[] => rows.filter((row) => row.time_ms === time).map((row) => row.server);
+        expect(at(NOW + MINUTE)).to.deep.equal(shown);
+        expect(at(NOW + 3 * MINUTE)).to.deep.equal(shown);
+        expect(rows).to.have.length(11);
       });
 
       it('takes the verdict filter for what sources are now', async () => {
