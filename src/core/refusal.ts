@@ -19,6 +19,7 @@ export const REFUSAL_REASONS = [
   'unknown_source',
   'not_found',
   'method_not_allowed',
+  'precondition_failed',
   'store_unavailable',
   'overloaded',
   'query_timeout',
@@ -51,9 +52,14 @@ export class Refusal extends Error {
   readonly stored: Stored | undefined;
 
   constructor(reason: RefusalReason, detail: string, extra: RefusalExtra = {}) {
-    super(detail, { cause: extra.cause });
+    super(detail.toWellFormed(), { cause: extra.cause });
     this.reason = reason;
-    this.errors = extra.errors;
+    this.errors = extra.errors?.map(wellFormed);
     this.stored = extra.stored;
   }
+}
+
+/** What a client sent, or what was cut from it, may have half a character in it: some clients could not read the answer. */
+function wellFormed({ pointer, detail }: ValidationError): ValidationError {
+  return { pointer: pointer.toWellFormed(), detail: detail.toWellFormed() };
 }

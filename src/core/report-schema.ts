@@ -70,7 +70,8 @@ export const reportSchema = {
           diff: {
             type: ['string', 'null'],
             pattern: WELL_FORMED,
-            description: 'text; beyond 16 KiB it is cut at a line and marked as cut',
+            description:
+              'text without half characters (lone surrogates); beyond 16 KiB it is cut at a line and marked as cut',
           },
         },
       },

@@ -39,7 +39,10 @@ export type Report = {
 const ajv = new Ajv2020({ allErrors: true, verbose: true, strict: true, allowUnionTypes: true, formats: {} });
 // read once, in parseReport
 ajv.addFormat('date-time', true);
-ajv.addFormat('uri', (text: string) => text === '' || (/^https?:\/\/[^\s\p{Cc}]+$/iu.test(text) && URL.canParse(text)));
+ajv.addFormat(
+  'uri',
+  (text: string) => text === '' || (/^https?:\/\/[^\s\p{Cc}\p{Cs}]+$/iu.test(text) && URL.canParse(text)),
+);
 const isBody = ajv.compile<ReportBody>(reportSchema);
 
 const KEY_PATTERN = new RegExp(KEY);
@@ -210,10 +213,11 @@ function toLabels(labels: Readonly<Record<string, unknown>>): Labels {
 
 function ignoredFields(body: ReportBody): string[] {
   const ignored = new Set<string>();
-  for (const name in body) if (!BODY_FIELDS.has(name)) ignored.add(name);
+  // they are said again in the receipt, which every client must be able to read
+  for (const name in body) if (!BODY_FIELDS.has(name)) ignored.add(name.toWellFormed());
   if (body.sync_status !== 'UNKNOWN' && presentText(body.message) !== null) ignored.add('message');
   for (const file of body.files) {
-    for (const name in file) if (!FILE_FIELDS.has(name)) ignored.add(`files[].${name}`);
+    for (const name in file) if (!FILE_FIELDS.has(name)) ignored.add(`files[].${name.toWellFormed()}`);
   }
   return [...ignored].slice(0, MAX_IGNORED);
 }

@@ -94,7 +94,7 @@ function createRoutes(options: AppOptions, places: Places, unread: Unread): Rout
   const { attributeRefusal, requireJson, readBody, postReport } = createReportRoutes(options);
   const sources = createSourceRoutes({ fleet, etagAt, now, places, unread });
   const history = createHistoryRoutes(options, etagAt);
-  const removals = createRemovalRoutes(fleet, now, options.log);
+  const removals = createRemovalRoutes(options);
   const health = createHealthRoutes(fleet, isStopping);
   const getSource = createSourceDetailRoute(options);
   // all methods, so that one that nobody has here is a 405, or a 404 where there is no route

@@ -20,14 +20,22 @@ const DECOMPRESSORS: Readonly<Record<string, typeof createUnzip | typeof createB
 /** A list of reports may be so many times as large as one of them. */
 export const LIST_FACTOR = 8;
 
+const PARSER_OPTIONS = {
+  enableTypes: ['json'],
+  // what it gets is bounded already
+  jsonLimit: `${Number.MAX_SAFE_INTEGER}b`,
+  strict: false,
+  // co-body's: a field __proto__ is JSON, and one of those that nobody reads. Nothing here copies fields that it does not know
+  onProtoPoisoning: 'ignore',
+};
+
 /**
  * Reads the body within the bounds of the account and of `maxBodyBytes` (a JSON array: {@link LIST_FACTOR} times that), checks that it is UTF-8, lets koa-bodyparser make JSON of it,
  * and counts its bytes until the request is answered. Sets `ctx.request.body`, and `ctx.request.length` stays what was announced.
  * @throws {Refusal} `too_large`, `overloaded`, `unsupported_media_type` for its encoding, `malformed`
  */
 export function createBodyMiddleware(account: BodyAccount, maxBodyBytes: number): Middleware {
-  // what it gets is bounded already
-  const parse = bodyParser({ enableTypes: ['json'], jsonLimit: `${Number.MAX_SAFE_INTEGER}b`, strict: false });
+  const parse = bodyParser({ ...PARSER_OPTIONS });
   return async function readBody(ctx: Context, next: Next): Promise<void> {
     const encoding = encodingOf(ctx);
     const announced = announcedBytes(ctx.req);

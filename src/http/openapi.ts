@@ -114,6 +114,12 @@ function guarded<T extends { readonly responses: object }>(scope: Scope, operati
 }
 
 const notModified = { description: 'As the If-None-Match says.' };
+const ifMatch = {
+  name: 'If-Match',
+  in: 'header',
+  description: 'The ETag of the source as it was read: forgets it only while that is the same.',
+  schema: { type: 'string' },
+};
 const unavailable = problem('Not stored: the store cannot write now. See Retry-After.');
 
 const exampleFile = {
@@ -196,7 +202,7 @@ const paths = {
       parameters: queryParameters,
       responses: {
         200: json('The source.', ref('SourceDetail'), exampleDetail),
-        304: notModified,
+        304: { description: 'As the If-None-Match says: the same but for durations of open drifts.' },
         400: problem('Not one repo and one server: missing, repeated, a list or a pattern.'),
         404: problem('Unknown source.'),
       },
@@ -216,7 +222,7 @@ const paths = {
       responses: {
         200: json('How many.', ref('Deleted'), { deleted: 3 }),
         400: problem(
-          'No filter, one that is empty or holds `${`, a name that is not known here, or a verdict that is none.',
+          'No filter, one that is empty or holds `${`, a name that is not known here, a verdict that is none, or an If-Match.',
         ),
         503: unavailable,
       },
@@ -228,13 +234,19 @@ const paths = {
       summary: 'One source in full, with diffs and its last drifts',
       responses: {
         200: json('The source.', ref('SourceDetail'), exampleDetail),
-        304: notModified,
+        304: { description: 'As the If-None-Match says: the same but for durations of open drifts.' },
         404: problem('Unknown source.'),
       },
     }),
     delete: guarded('delete', {
       summary: 'Forget a source; its history stays until HISTORY_RETENTION',
-      responses: { 204: { description: 'Forgotten.' }, 404: problem('Unknown source.'), 503: unavailable },
+      parameters: [ifMatch],
+      responses: {
+        204: { description: 'Forgotten.' },
+        404: problem('Unknown source.'),
+        412: problem('The If-Match does not hold: the source has changed since it was read.'),
+        503: unavailable,
+      },
     }),
   },
   '/status.json': {

@@ -25,6 +25,7 @@ export const PROBLEMS: Readonly<Record<RefusalReason, Kind>> = {
   unknown_source: { status: 404, title: 'Unknown source' },
   not_found: { status: 404, title: 'Not found' },
   method_not_allowed: { status: 405, title: 'Method not allowed' },
+  precondition_failed: { status: 412, title: 'Precondition failed' },
   store_unavailable: {
     status: 503,
     title: 'Store unavailable',

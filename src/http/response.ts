@@ -3,6 +3,7 @@ import { setImmediate as nextTurn } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import { constants, createGzip, gzip } from 'node:zlib';
 import type { Context } from 'koa';
+import { namesEtag } from './etag.ts';
 
 const gzipAsync = promisify(gzip);
 /** Most of the gain for a fraction of the time: a scrape every few seconds must not cost a core. */
@@ -33,18 +34,10 @@ export function beginRead(ctx: Context, type: string, etag?: string): boolean {
   ctx.vary('Accept-Encoding');
   if (etag === undefined) return true;
   ctx.set('ETag', `W/"${etag}"`);
-  if (!isKnown(ctx, etag)) return true;
+  // Koa's `fresh` would send it again to a request with `Cache-Control: no-cache`, which `fetch` adds to every If-None-Match by itself
+  if (!namesEtag(ctx.get('If-None-Match'), etag)) return true;
   ctx.status = 304;
   return false;
-}
-
-/**
- * Whether the client has this state. Koa's `fresh` would send it again to a request with `Cache-Control: no-cache`, which `fetch`
- * adds to every If-None-Match by itself.
- */
-function isKnown(ctx: Context, etag: string): boolean {
-  const tags = ctx.get('If-None-Match').split(',');
-  return tags.some((tag) => tag.trim() === '*' || tag.trim().replace(/^W\//, '') === `"${etag}"`);
 }
 
 export async function sendShared(ctx: Context, body: SharedBody): Promise<void> {

@@ -310,6 +310,12 @@ describe('openapi', () => {
       [503, 'DELETE /api/status', 'a disk that is full', broken(send('DELETE', '/api/status?server=s2'))],
       [200, 'DELETE /api/status', 'one that matches', send('DELETE', '/api/status?server=s2')],
       [503, `DELETE ${DETAIL}`, 'a disk that is full', broken(send('DELETE', '/api/status/rsyslog/s3'))],
+      [
+        412,
+        `DELETE ${DETAIL}`,
+        'one that is not as it was read',
+        () => service.request('/api/status/rsyslog/s3', { method: 'DELETE', headers: { 'If-Match': '"other"' } }),
+      ],
       [204, `DELETE ${DETAIL}`, 'a known one', send('DELETE', '/api/status/rsyslog/s3')],
       [404, `DELETE ${DETAIL}`, 'an unknown one', send('DELETE', '/api/status/rsyslog/s3')],
       [200, 'GET /history.json', 'with sources that do not exist any more', afterRemoval],

@@ -4,7 +4,9 @@ import type { Logger } from 'pino';
 import { authorizeSource, isForSource } from '../../access/authorize.ts';
 import type { Fleet } from '../../fleet/fleet.ts';
 import type { Source } from '../../fleet/source-index.ts';
+import { Refusal } from '../../core/refusal.ts';
 import { tokenOf } from '../authorization.ts';
+import { namesEtag, sourceEtag } from '../etag.ts';
 import {
   type Filter,
   FILTERS,
@@ -24,8 +26,16 @@ export type RemovalRoutes = {
   deleteMatching(ctx: Context): Promise<void>;
 };
 
-/** @param now milliseconds since the epoch */
-export function createRemovalRoutes(fleet: Fleet, now: () => number, log: Logger): RemovalRoutes {
+export type RemovalRoutesOptions = {
+  readonly fleet: Fleet;
+  readonly log: Logger;
+  /** What ETags begin with. */
+  readonly bootId: string;
+  /** Milliseconds since the epoch. */
+  readonly now: () => number;
+};
+
+export function createRemovalRoutes({ fleet, log, bootId, now }: RemovalRoutesOptions): RemovalRoutes {
   /** Returns how many it has removed, and logs them, also where it ends with an error. */
   async function removeAll(
     ctx: Context,
@@ -49,12 +59,21 @@ export function createRemovalRoutes(fleet: Fleet, now: () => number, log: Logger
       const { repo, server } = sourceParams(ctx);
       authorizeSource(tokenOf(ctx), 'delete', { repo, server });
       const source = fleet.find(repo, server);
-      const removed = await removeAll(ctx, { repo, server }, source === undefined ? [] : [source]);
+      const condition = ctx.headers['if-match'];
+      let isMet = true;
+      // asked when its turn comes: a report that came before has been stored by then
+      const isAsRead = (current: Source): boolean => {
+        isMet = condition === undefined || namesEtag(condition, sourceEtag(bootId, current, now()));
+        return isMet;
+      };
+      const removed = await removeAll(ctx, { repo, server }, source === undefined ? [] : [source], isAsRead);
+      if (!isMet) throw isNotAsRead(repo, server);
       if (removed === 0) throw unknownSource(repo, server);
       ctx.status = 204;
     },
 
     async deleteMatching(ctx) {
+      if (ctx.headers['if-match'] !== undefined) throw noStateOfMany();
       const { filter, filters, isDryRun } = parseSelection(ctx.query);
       const at = now();
       const token = tokenOf(ctx);
@@ -67,6 +86,16 @@ export function createRemovalRoutes(fleet: Fleet, now: () => number, log: Logger
       ctx.body = { deleted: isDryRun ? matching.length : await removeAll(ctx, filters, matching, stillMatches) };
     },
   };
+}
+
+function isNotAsRead(repo: string, server: string): Refusal {
+  const detail = `Server ${server} of repo ${repo} is not as If-Match says: read it again. Nothing was deleted`;
+  return new Refusal('precondition_failed', detail);
+}
+
+/** Ignored, it would delete what has changed since. */
+function noStateOfMany(): Refusal {
+  return new Refusal('bad_request', 'If-Match goes with DELETE /api/status/{repo}/{server} only: a filter has no ETag');
 }
 
 /**

@@ -2,12 +2,12 @@ import type { ParsedUrlQuery } from 'node:querystring';
 import type { Context } from 'koa';
 import type { SourceName } from '../../access/authorize.ts';
 import { Refusal } from '../../core/refusal.ts';
-import { verdictOf } from '../../core/ledger.ts';
 import { MAX_KEY_LENGTH } from '../../core/report-schema.ts';
 import { sourceOf } from '../../core/report.ts';
 import type { Fleet } from '../../fleet/fleet.ts';
 import type { Source } from '../../fleet/source-index.ts';
 import type { Detail, Store } from '../../store/store.ts';
+import { sourceEtag } from '../etag.ts';
 import { beginRead, sendShared, toSharedBody } from '../response.ts';
 import { toDetail } from '../source-json.ts';
 import { shorten } from '../target.ts';
@@ -38,10 +38,7 @@ export function createSourceDetailRoute({
     if (stored === null) throw unknownSource(repo, server);
     const detail = withRejection(stored, fleet.find(repo, server));
     const at = now();
-    // other states of the same version are those that time makes: it becomes STALE, and open drifts grow
-    const { version, files, lastRejectedAt } = detail.snapshot;
-    const state = files.length > 0 ? at : verdictOf(detail.snapshot, at);
-    if (!beginRead(ctx, 'json', `${bootId}.${detail.id}.${version}.${lastRejectedAt ?? ''}.${state}`)) return;
+    if (!beginRead(ctx, 'json', sourceEtag(bootId, detail, at))) return;
     await sendShared(ctx, toSharedBody(`${JSON.stringify(toDetail(detail, at))}\n`));
   };
 }

@@ -96,8 +96,6 @@ describe('a report that is sent', () => {
       ['NaN', VALID.replace('"drift_count":2', '"drift_count":NaN')],
       ['a comment', `// report\n${VALID}`],
       ['a line feed inside a text', VALID.replace('rsyslog.conf', 'rsyslog\n.conf')],
-      ['a key __proto__', VALID.replace('{', '{"__proto__":{"repo":"other"},')],
-      ['a key __proto__ written with escapes', VALID.replace('{', String.raw`{"\u005f_proto__":{"repo":"other"},`)],
     ];
     for (const [what, body] of refused) {
       it(`(${what}) is refused with 400`, async () => {
@@ -153,6 +151,107 @@ describe('a report that is sent', () => {
         /^gitops_last_rejected_timestamp_seconds\{repo="rsyslog",server="rsyslog-lab"\} 1776767540$/m,
       );
     });
+  });
+
+  describe('with a field __proto__', () => {
+    const POISON = '{"repo":"other","polluted":true}';
+    const taken: readonly (readonly [where: string, body: string, ignored: string[]])[] = [
+      ['in the report', VALID.replace('{', `{"__proto__":${POISON},`), ['__proto__']],
+      ['written with escapes', VALID.replace('{', String.raw`{"\u005f_proto\u005F_":${POISON},`), ['__proto__']],
+      ['that is empty', VALID.replace('{', '{"x":1,"__proto__":{},'), ['x', '__proto__']],
+      ['that is no object', VALID.replace('{', '{"__proto__":null,'), ['__proto__']],
+      ['of a file', VALID.replace('{"name"', `{"__proto__":${POISON},"name"`), ['files[].__proto__']],
+      ['in a field that is not kept', VALID.replace('{', `{"x":{"y":[{"__proto__":${POISON}}]},`), ['x']],
+      ['beside a constructor', VALID.replace('{', `{"constructor":{"prototype":${POISON}},`), ['constructor']],
+    ];
+    for (const [where, body, ignored] of taken) {
+      it(`${where} is taken: it is JSON, and the field is ignored`, async () => {
+        const response = await sendJson(body);
+        expect(response.status).to.equal(201);
+        expect(await response.json())
+          .to.include({ repo: 'rsyslog' })
+          .and.deep.include({ ignored });
+        expect(({} as Record<string, unknown>).polluted).to.equal(undefined);
+      });
+    }
+
+    it('gives nothing that the report itself has not', async () => {
+      const body = `{"__proto__":${VALID}}`;
+      const { errors } = await expectProblem(await sendJson(body), 422, 'invalid');
+      expect(errors?.map(({ pointer }) => pointer)).to.include.members(['/repo', '/files']);
+    });
+
+    it('gives a file no name', async () => {
+      const file = VALID.replace('{"name":"rsyslog.conf"}', '{"__proto__":{"name":"rsyslog.conf"}}');
+      expect((await expectProblem(await sendJson(file), 422, 'invalid')).detail).to.contain('/files/0/name');
+    });
+  });
+
+  describe('with half a character, which UTF-8 cannot say', () => {
+    const LONE = [String.raw`\ud800`, String.raw`\uDFFF`, String.raw`a\ude00\ud83db`];
+    const broken = (field: string, text: string): string => VALID.replace('{', `{${field.replace('?', text)},`);
+    const fields: readonly (readonly [where: string, field: string, pointer: string])[] = [
+      ['a message', '"message":"?"', '/message'],
+      ['the value of a label', '"labels":{"team":"?"}', '/labels/team'],
+      ['the name of a label', '"labels":{"?":"web"}', '/labels'],
+      ['a pipeline_url', '"pipeline_url":"https://ci.example.org/?"', '/pipeline_url'],
+      ['a commit', '"commit":"?"', '/commit'],
+    ];
+    for (const [where, field, pointer] of fields) {
+      it(`in ${where} is refused: it would come back as another text`, async () => {
+        for (const text of LONE) {
+          const response = await sendJson(broken(field, text));
+          expect(response.status).to.equal(422);
+          const { errors } = (await response.json()) as ProblemBody;
+          expect(errors?.map((error) => error.pointer)).to.deep.equal([pointer]);
+        }
+        expect(service.fleet.size).to.equal(0);
+      });
+    }
+
+    it('in a diff is refused', async () => {
+      for (const text of LONE) {
+        const response = await sendJson(VALID.replace('{"name"', `{"diff":"${text}","name"`));
+        expect(response.status).to.equal(422);
+        expect(((await response.json()) as ProblemBody).errors).to.have.lengthOf(1);
+      }
+    });
+
+    it('is not in what the answers repeat, however they cut it', async () => {
+      const answers = [
+        await sendJson(broken('"?":1', LONE.join('')), {}),
+        await sendJson(VALID.replace('{"name"', String.raw`{"\ud800":1,"name"`)),
+        await sendJson(broken('"labels":{"?":1}', LONE.join(''))),
+        await service.request(`/${encodeURIComponent('\u{1F600}'.repeat(200))}`),
+        await service.request(`/x${encodeURIComponent('\u{1F600}'.repeat(200))}`),
+        await service.request(`/api/status/a/x${encodeURIComponent('\u{1F600}'.repeat(99))}`),
+        await service.request(`/status.json?verdict=x${encodeURIComponent('\u{1F600}'.repeat(200))}`),
+        ...(await Promise.all(
+          ['', 'x'].map((text) => service.post(reportBody({ sync_status: text + '\u{1F600}'.repeat(100) }))),
+        )),
+      ];
+      for (const answer of answers) {
+        expect(JSON.stringify(JSON.parse(await answer.text()))).to.not.match(/(?<!\\)\\ud[89a-f]/i);
+      }
+    });
+
+    it('and its other half is taken, and comes back as it was', async () => {
+      const diff = '-\u{1F600}\n+\u{1F601}\n';
+      await service.post(
+        reportBody({ files: [{ name: '\u{1F600}', diff }], drift_count: 1, labels: { team: '\u{1F600}' } }),
+      );
+      const detail = (await (await service.request('/api/status/rsyslog/rsyslog-lab')).json()) as object;
+      expect(detail).to.nested.include({ 'files[0].name': '\u{1F600}', 'files[0].diff': diff });
+      expect(detail).to.nested.include({ 'labels.team': '\u{1F600}' });
+    });
+  });
+
+  it('may have a label that is called __proto__', async () => {
+    const body = VALID.replace('{', '{"labels":{"__proto__":"web","constructor":"x"},');
+    expect((await sendJson(body)).status).to.equal(201);
+    expect(await (await service.request('/status.json')).text()).to.contain(
+      '"labels":{"__proto__":"web","constructor":"x"}',
+    );
   });
 
   it('with one key twice counts by the last of them', async () => {

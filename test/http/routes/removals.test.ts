@@ -152,4 +152,117 @@ describe('a deletion', () => {
       expect(lines()).to.deep.equal([]);
     });
   });
+
+  describe('with If-Match', () => {
+    const PATH = '/acme/web-1';
+    const etag = async (path = PATH): Promise<string> =>
+      (await service.request(`/api/status${path}`)).headers.get('ETag') ?? '';
+    const removeIf = (condition: string, path = PATH): Promise<Response> => remove(path, { 'If-Match': condition });
+
+    beforeEach(async () => {
+      await start();
+      await report('web-1', 'web-2');
+    });
+
+    async function expectKept(response: Response): Promise<void> {
+      expect(response.status).to.equal(412);
+      expect(response.headers.get('Content-Type')).to.equal('application/problem+json');
+      expect(await response.json()).to.include({ status: 412, reason: 'precondition_failed' });
+      expect(service.fleet.size).to.equal(2);
+    }
+
+    const holding: readonly (readonly [what: string, condition: (tag: string) => string])[] = [
+      ['the ETag of its detail', (tag) => tag],
+      ['it as a strong one', (tag) => tag.replace('W/', '')],
+      ['it as a proxy has rewritten it', (tag) => tag.replace(/"$/, '-gzip"')],
+      ['it in a list', (tag) => `"a", ${tag}`],
+      ['* for a source that exists', () => '*'],
+    ];
+    for (const [what, condition] of holding) {
+      it(`is done for ${what}`, async () => {
+        expect((await removeIf(condition(await etag()))).status).to.equal(204);
+        expect(service.fleet.size).to.equal(1);
+      });
+    }
+
+    it('is done for the ETag of the other form of its URL, whatever the clock says', async () => {
+      await service.post(reportOf(['a'], { repo: 'acme', server: 'web-1' }));
+      const tag = await etag('?repo=acme&server=web-1');
+      service.clock.advance(1000);
+      expect((await removeIf(tag)).status).to.equal(204);
+    });
+
+    for (const condition of ['"other"', 'W/"boot"', 'not an ETag', '', '"*"']) {
+      it(`is refused for ${condition || 'nothing'}`, async () => expectKept(await removeIf(condition)));
+    }
+
+    it('is refused for the ETag of another source', async () => expectKept(await removeIf(await etag('/acme/web-2'))));
+
+    it('is refused once a report has come, was refused, or the source has become STALE', async () => {
+      const body = reportOf([], { repo: 'acme', server: 'web-1' });
+      for (const change of [
+        () => service.post({ ...body, commit: 'abc' }),
+        () => service.post({ ...body, drift_count: 7 }),
+        () => service.clock.advance(600_000),
+      ]) {
+        const tag = await etag();
+        await change();
+        await expectKept(await removeIf(tag));
+      }
+    });
+
+    it('is refused where the report comes while the deletion waits', async () => {
+      const tag = await etag();
+      const gate = Promise.withResolvers<void>();
+      const began = Promise.withResolvers<void>();
+      commit = async (changes) => {
+        began.resolve();
+        await gate.promise;
+        return stored.commit(changes);
+      };
+      const reported = service.post(reportOf(['a'], { repo: 'acme', server: 'web-1' }));
+      await began.promise;
+      const refused = removeIf(tag);
+      // the deletion waits behind the report
+      await service.request('/healthz');
+      gate.resolve();
+      expect((await reported).status).to.equal(200);
+      await expectKept(await refused);
+    });
+
+    it('is 404 for a source that does not exist, whatever it says', async () => {
+      for (const condition of ['*', '"other"']) {
+        const response = await removeIf(condition, '/acme/none');
+        expect(response.status).to.equal(404);
+        expect(await response.json()).to.include({ reason: 'unknown_source' });
+      }
+    });
+
+    it('is done once by two at the same time: the other finds nothing', async () => {
+      const tag = await etag();
+      const responses = await Promise.all([removeIf(tag), removeIf(tag)]);
+      expect(responses.map(({ status }) => status)).to.have.members([204, 404]);
+    });
+
+    for (const condition of ['*', '"other"', '']) {
+      it(`${condition || 'nothing'} is refused with 400 where a filter says what to delete`, async () => {
+        for (const query of ['?repo=acme', '?repo=acme&server=web-1', '?repo=acme&dry_run=true']) {
+          const response = await removeIf(condition, query);
+          expect(response.status).to.equal(400);
+          expect(await response.json()).to.include({ reason: 'bad_request' });
+        }
+        expect(service.fleet.size).to.equal(2);
+      });
+    }
+  });
+
+  it('with If-Match by a token that may not delete the source says no more than without', async () => {
+    await start(true);
+    const report = reportOf([], { repo: 'other', server: 'web-1' });
+    await service.post(report, { Authorization: 'Bearer ci' });
+    for (const token of ['cleaner', 'grafana']) {
+      const headers = { Authorization: `Bearer ${token}`, 'If-Match': '"other"' };
+      expect((await remove('/other/web-1', headers)).status).to.equal(403);
+    }
+  });
 });

@@ -81,16 +81,47 @@ describe('one source over HTTP', () => {
       expect((await again(second.headers.get('ETag') ?? '')).status).to.equal(200);
     });
 
-    it('anew when its open drifts have grown, with 304 when there are none', async () => {
-      for (const [names, status] of [
-        [['f'], 200],
-        [[], 304],
-      ] as const) {
+    for (const names of [['f'], []]) {
+      it(`with 304 while nothing but the clock changes, with ${names.length} files that differ`, async () => {
         await service.post(reportOf(names));
-        const headers = { 'If-None-Match': (await service.request(LAB)).headers.get('ETag') ?? '' };
-        service.clock.advance(1000);
-        expect((await service.request(LAB, { headers })).status).to.equal(status);
+        const tag = (await service.request(LAB)).headers.get('ETag') ?? '';
+        expect(tag).to.match(/^W\//);
+        for (const ms of [1, 1000, 60_000]) {
+          service.clock.advance(ms);
+          const again = await service.request(LAB, { headers: { 'If-None-Match': tag } });
+          expect([again.status, again.headers.get('ETag')]).to.deep.equal([304, tag]);
+        }
+      });
+    }
+
+    it('anew whenever anything but a duration has changed', async () => {
+      const last_check = '2026-04-21T10:32:19Z';
+      const changes: readonly (readonly [what: string, change: () => unknown])[] = [
+        ['a refused report', () => service.post(reportBody({ drift_count: 7 }))],
+        ['a report that changes nothing', () => service.post(reportBody({ last_check }))],
+        ['another commit', () => service.post(reportBody({ last_check, commit: 'abc' }))],
+        ['a check that could not tell', () => service.post(reportOf([], { last_check, sync_status: 'UNKNOWN' }))],
+        ['one file less', () => service.post(reportOf(['rsyslog.conf'], { last_check }))],
+        ['becoming STALE', () => service.clock.advance(600_000)],
+        ['an older clock', () => service.clock.advance(-600_000)],
+      ];
+      await service.post(reportBody());
+      for (const [what, change] of changes) {
+        const before = await service.request(LAB);
+        await change();
+        const headers = { 'If-None-Match': before.headers.get('ETag') ?? '' };
+        const after = await service.request(LAB, { headers });
+        expect(after.status, what).to.equal(200);
+        expect(await after.text()).to.not.equal(await before.text());
       }
+    });
+
+    it('anew when it was forgotten and has come back', async () => {
+      await service.post(reportBody());
+      const headers = { 'If-None-Match': (await service.request(LAB)).headers.get('ETag') ?? '' };
+      await service.request(LAB, { method: 'DELETE' });
+      await service.post(reportBody());
+      expect((await service.request(LAB, { headers })).status).to.equal(200);
     });
 
     it('with 404 when it is unknown', async () => {
