@@ -92,11 +92,12 @@ describe('the tables of the documentation', () => {
   const answers: readonly (readonly [page: string, of: string, schema: Schema, without?: Schema])[] = [
     ['docs/reports.md', 'a receipt', schemas.Receipt],
     ['docs/reports.md', 'a problem', schemas.Problem],
-    ['docs/reading.md', '`/status.json`', schemas.Source],
-    ['docs/reading.md', '`/api/status/{repo}/{server}`', schemas.SourceDetail, schemas.Source],
-    ['docs/reading.md', '`/files.json`', schemas.File],
+    ['docs/reading.md', '`/status.json`', schemas.SourceRow],
+    ['docs/reading.md', '`/api/status/{repo}/{server}`', schemas.SourceDetail, schemas.SourceRow],
+    ['docs/reading.md', '`/files.json`', schemas.DriftedFile],
+    ['docs/reading.md', '`/repos.json`, `/servers.json`', schemas.Tally],
     ['docs/reading.md', '`/summary.json`', schemas.Summary],
-    ['docs/reading.md', '`/history.json`', schemas.Change],
+    ['docs/reading.md', '`/history.json`', schemas.StateChange],
     ['docs/reading.md', '`/drifts.json`', schemas.Drift],
   ];
   for (const [page, of, schema, without = {}] of answers) {

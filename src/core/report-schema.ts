@@ -17,7 +17,7 @@ const MAX_DRIFT_COUNT = Number.MAX_SAFE_INTEGER;
 /** The names that a label may have: those of Prometheus. */
 export const LABEL_NAME = '^[a-zA-Z_][a-zA-Z0-9_]{0,62}$';
 /** Half a character has no UTF-8, and would come back as another one. */
-const WELL_FORMED = String.raw`^\P{Cs}*$`;
+export const WELL_FORMED = String.raw`^\P{Cs}*$`;
 const key = {
   type: 'string',
   minLength: 1,
@@ -28,7 +28,7 @@ const key = {
 } as const;
 
 /**
- * The body of `POST /api/status`. This schema validates the body, defines {@link ReportBody} and is part of `/openapi.json`.
+ * The body of `POST /api/status`. This schema validates the body and defines {@link ReportBody}; `http/openapi-report.ts` publishes it.
  * Each description completes the sentence "must be …", which a 422 shows. Rules across fields are in `report.ts`.
  * An optional field counts as absent if it is null or an empty text.
  */
@@ -46,6 +46,7 @@ export const reportSchema = {
     },
     drift_count: {
       type: 'integer',
+      format: 'int64',
       minimum: 0,
       maximum: MAX_DRIFT_COUNT,
       description: 'a whole number, the length of files; more with files_truncated',

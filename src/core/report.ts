@@ -39,6 +39,8 @@ export type Report = {
 const ajv = new Ajv2020({ allErrors: true, verbose: true, strict: true, allowUnionTypes: true, formats: {} });
 // read once, in parseReport
 ajv.addFormat('date-time', true);
+// for clients: no more than JavaScript counts exactly is taken
+ajv.addFormat('int64', true);
 ajv.addFormat(
   'uri',
   (text: string) => text === '' || (/^https?:\/\/[^\s\p{Cc}\p{Cs}]+$/iu.test(text) && URL.canParse(text)),

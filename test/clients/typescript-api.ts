@@ -1,0 +1,7 @@
+/** Gives openapi-typescript the compiler of TypeScript 5 that `@ts-morph/common` brings: it writes with its API, which TypeScript 7 has no more. */
+import { registerHooks } from 'node:module';
+
+registerHooks({
+  resolve: (specifier, context, next) =>
+    next(specifier === 'typescript' ? '@ts-morph/common/dist/typescript.js' : specifier, context),
+});
