@@ -14,10 +14,13 @@ import { type Connections, createConnections } from './http/connections.ts';
 import { type EventStream, createEventStream } from './http/event-stream.ts';
 import { listen } from './http/listen.ts';
 import { type Metrics, createMetrics } from './http/metrics.ts';
+import { createFleetEtag } from './http/etag.ts';
+import { startPulse } from './http/pulse.ts';
+import { toEtagHeader } from './http/response.ts';
 import { createProtocolErrors } from './http/protocol-errors.ts';
 import { openLog } from './log.ts';
 import { connectionsThatFit } from './open-files.ts';
-import { createObservers } from './observers.ts';
+import { type Observers, createObservers } from './observers.ts';
 import { type Shutdown, handleSignals } from './shutdown.ts';
 import { openSqlite } from './store/sqlite/sqlite.ts';
 import { type Store, StoreError } from './store/store.ts';
@@ -72,10 +75,14 @@ async function run(config: Config): Promise<void> {
     maxConnections,
   });
   output.onDrop(metrics.logLinesDropped);
-  const fleet = await loadFleet(config, limits, store, log, metrics);
-  const housekeeping = startHousekeeping({ ...createObservers(log, metrics), ...config, ...CLOCKS, fleet, store });
-  const events = createEventStream(Date.now);
-  const server = await serve(config, { fleet, store, metrics, events, connections, tokens, log, shutdown });
+  const bootId = randomUUID().slice(0, 8);
+  const events = createEventStream(bootId, Date.now);
+  const observers = createObservers(log, metrics, events);
+  const fleet = await loadFleet(config, limits, store, observers);
+  const housekeeping = startHousekeeping({ ...observers, ...config, ...CLOCKS, fleet, store });
+  const etagAt = createFleetEtag(fleet, bootId);
+  const pulse = startPulse({ fleet, events, now: Date.now, etagNow: () => toEtagHeader(etagAt(Date.now())) });
+  const server = await serve(config, { bootId, fleet, store, metrics, events, connections, tokens, log, shutdown });
   const watching = tokens?.watch((changed) => tokensChanged(changed, metrics, events, log));
 
   log.info(
@@ -100,7 +107,8 @@ async function run(config: Config): Promise<void> {
   output.flush();
 
   shutdown.closeWith(async () => {
-    events.close();
+    pulse.stop();
+    events.disconnect();
     await server.close();
     housekeeping.stop();
     watching?.stop();
@@ -109,9 +117,9 @@ async function run(config: Config): Promise<void> {
   });
 }
 
-function loadFleet(config: Config, limits: Limits, store: Store, log: Logger, metrics: Metrics): Promise<Fleet> {
+function loadFleet(config: Config, limits: Limits, store: Store, observers: Observers): Promise<Fleet> {
   return createFleet({
-    ...createObservers(log, metrics),
+    ...observers,
     store,
     ...CLOCKS,
     staleAfterMs: config.staleAfterMs,
@@ -121,6 +129,7 @@ function loadFleet(config: Config, limits: Limits, store: Store, log: Logger, me
 }
 
 type Parts = {
+  readonly bootId: string;
   readonly fleet: Fleet;
   readonly store: Store;
   readonly metrics: Metrics;
@@ -138,7 +147,6 @@ function serve(config: Config, { connections, tokens, shutdown, ...parts }: Part
     requireScope: createRequireScope(tokens?.current, Date.now),
     now: Date.now,
     newRequestId: randomUUID,
-    bootId: randomUUID().slice(0, 8),
     version,
     publicUrl: config.publicUrl,
     maxBodyBytes: config.maxBodyBytes,

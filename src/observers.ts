@@ -1,18 +1,21 @@
 import type { Logger } from 'pino';
 import type { Snapshot } from './core/ledger.ts';
+import { toIso } from './core/timestamp.ts';
 import type { FleetOptions } from './fleet/fleet.ts';
 import type { HousekeepingOptions } from './fleet/housekeeping.ts';
+import type { EventStream } from './http/event-stream.ts';
 import type { Metrics } from './http/metrics.ts';
 
-export type Observers = Pick<FleetOptions, 'onCommit' | 'onStoreError'> &
+export type Observers = Pick<FleetOptions, 'onCommit' | 'onStoreError' | 'onRemoved'> &
   Pick<HousekeepingOptions, 'onExpired' | 'onPruned' | 'onClockMoved' | 'onError'>;
 
 const MAX_NAMES = 100;
 
-/** What log and metrics learn of the fleet and its housekeeping, which know neither. */
-export function createObservers(log: Logger, metrics: Metrics): Observers {
+/** What log, metrics and events learn of the fleet and its housekeeping, which know none of them. */
+export function createObservers(log: Logger, metrics: Metrics, events: Pick<EventStream, 'publish'>): Observers {
   return {
     onCommit: metrics.commitDone,
+    onRemoved: ({ repo, server }, at) => events.publish('removed', JSON.stringify({ repo, server, time: toIso(at) })),
     onStoreError(operation, error) {
       metrics.storeFailed(operation);
       log.error({ operation, err: error }, 'the store failed');

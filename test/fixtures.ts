@@ -10,6 +10,9 @@ import { createApp } from '../src/http/app.ts';
 import { createRequireScope } from '../src/http/authorization.ts';
 import { serializeError } from '../src/error-serializer.ts';
 import { createConnections } from '../src/http/connections.ts';
+import { createFleetEtag } from '../src/http/etag.ts';
+import { type Pulse, createPulse } from '../src/http/pulse.ts';
+import { toEtagHeader } from '../src/http/response.ts';
 import { type EventStream, createEventStream } from '../src/http/event-stream.ts';
 import { type Fleet, createFleet } from '../src/fleet/fleet.ts';
 import type { Snapshot } from '../src/core/ledger.ts';
@@ -246,6 +249,8 @@ export type Service = {
   readonly store: Store;
   readonly metrics: Metrics;
   readonly events: EventStream;
+  /** Beats when a test lets it. */
+  readonly pulse: Pulse;
   readonly logger: Logger;
   /** All lines logged so far, at level debug and above. */
   readonly log: readonly Record<string, unknown>[];
@@ -286,6 +291,8 @@ export async function startService(options: ServiceOptions = {}): Promise<Servic
     limits,
     maxConnections,
   });
+  const bootId = options.bootId ?? 'boot';
+  const events = createEventStream(bootId, clock.now);
   const fleet = await createFleet({
     store,
     now: clock.now,
@@ -293,9 +300,10 @@ export async function startService(options: ServiceOptions = {}): Promise<Servic
     staleAfterMs: options.staleAfterMs ?? 600_000,
     limits,
     commitTimeoutMs: options.commitTimeoutMs ?? 60_000,
-    ...createObservers(logger, metrics),
+    ...createObservers(logger, metrics, events),
   });
-  const events = createEventStream(clock.now);
+  const etagAt = createFleetEtag(fleet, bootId);
+  const pulse = createPulse({ fleet, events, now: clock.now, etagNow: () => toEtagHeader(etagAt(clock.now())) });
   const protocolErrors = createProtocolErrors({ connections, metrics, log: logger, newRequestId, now: clock.now });
   const app = createApp({
     fleet,
@@ -306,7 +314,7 @@ export async function startService(options: ServiceOptions = {}): Promise<Servic
     log: logger,
     now: clock.now,
     newRequestId,
-    bootId: options.bootId ?? 'boot',
+    bootId,
     version: '1.2.3',
     publicUrl: options.publicUrl,
     maxBodyBytes: options.maxBodyBytes ?? 1_048_576,
@@ -332,6 +340,7 @@ export async function startService(options: ServiceOptions = {}): Promise<Servic
     store,
     metrics,
     events,
+    pulse,
     logger,
     log: lines,
     post: (body, headers = {}) =>
@@ -345,7 +354,7 @@ export async function startService(options: ServiceOptions = {}): Promise<Servic
       isStopping = value;
     },
     async stop() {
-      events.close();
+      events.disconnect();
       await server.close();
       await fleet.drain();
       await opened.close();

@@ -1,5 +1,5 @@
 import type { Labels, Report } from './report.ts';
-import { MAX_FILES } from './report-schema.ts';
+import { nextFiles } from './next-files.ts';
 import { MAX_AHEAD_MS } from './timestamp.ts';
 
 /** What the service concludes now. */
@@ -97,7 +97,7 @@ export function advance(
   const at = previous === null ? now : timeAfter(previous, now);
   const before = previous === null ? null : rewind(previous, at);
   const told = before === null ? null : before.toldStatus;
-  const { files, opened, closed, hasSameFiles } = nextFiles(before, report, at);
+  const { files, opened, closed, hasSameFiles } = nextFiles(before === null ? null : before.files, report, at);
   const isUnknown = report.syncStatus === 'UNKNOWN';
   const hasStatus = before !== null && (isUnknown || told === report.syncStatus);
   const next: Snapshot = {
@@ -146,37 +146,6 @@ function resultOf(before: Snapshot | null, report: Report, hasOtherFiles: boolea
 
 function labelsOrNull(labels: Labels): Labels | null {
   return Object.keys(labels).length === 0 ? null : labels;
-}
-
-type NextFiles = {
-  readonly files: readonly OpenDrift[];
-  readonly opened: readonly string[];
-  readonly closed: readonly OpenDrift[];
-  /** The same files, in the same order. */
-  readonly hasSameFiles: boolean;
-};
-
-/** Which files differ after the report. One that could not tell changes nothing of it, and one that does not name all closes none. */
-function nextFiles(before: Snapshot | null, report: Report, at: number): NextFiles {
-  const known = before?.files ?? [];
-  const hasSameNames =
-    before !== null &&
-    known.length === report.files.length &&
-    known.every((drift, i) => drift.name === report.files[i]);
-  if (hasSameNames || (before !== null && report.syncStatus === 'UNKNOWN')) {
-    return { files: known, opened: [], closed: [], hasSameFiles: true };
-  }
-  const names = report.truncatedCount === null ? report.files : withKnown(known, report.files);
-  const compared = compareFiles(known, names, at, before === null ? 1 : 0);
-  // the names that are known come first, in their order
-  return { ...compared, hasSameFiles: report.truncatedCount !== null && compared.opened.length === 0 };
-}
-
-/** The files of a report that does not name all that differ, and those that are known beside: those first, since the bound must close none. */
-function withKnown(known: readonly OpenDrift[], posted: readonly string[]): readonly string[] {
-  const names = new Set(known.map(({ name }) => name));
-  for (const name of posted) if (names.size < MAX_FILES) names.add(name);
-  return [...names];
 }
 
 /** When what happens to the source now happens, in its own time, which does not go back for a clock that was set back a little. */
@@ -256,25 +225,4 @@ export function lapseUntil(snapshot: Snapshot, at: number): Lapse | null {
 /** The outage of the check that ends at `at`, with a report that tells or the removal of the source; null if there is none. */
 export function outageUntil({ unknownSince }: Snapshot, at: number): Outage | null {
   return unknownSince !== null && unknownSince < at ? { from: unknownSince, to: at } : null;
-}
-
-function compareFiles(
-  known: readonly OpenDrift[],
-  names: readonly string[],
-  at: number,
-  times: number,
-): { files: OpenDrift[]; opened: string[]; closed: OpenDrift[] } {
-  const left = new Map<string, OpenDrift>();
-  for (const drift of known) left.set(drift.name, drift);
-  const opened: string[] = [];
-  const files = names.map((name) => {
-    const drift = left.get(name);
-    if (drift !== undefined) {
-      left.delete(name);
-      return drift;
-    }
-    opened.push(name);
-    return { name, since: at, times };
-  });
-  return { files, opened, closed: [...left.values()] };
 }

@@ -1,4 +1,5 @@
 import type { ErrorObject } from 'ajv';
+import { misspellingOf } from './misspelling.ts';
 
 /** One broken rule. `pointer` says where: a JSON Pointer (RFC 6901), "" for the whole value. `detail` tells a person what is wrong. */
 export type ValidationError = { readonly pointer: string; readonly detail: string };
@@ -31,7 +32,10 @@ export function describeErrors(errors: readonly ErrorObject[], { hidesValues = f
 
 function toValidationError(error: ErrorObject, hidesValues: boolean): ValidationError {
   const { keyword, instancePath, params, parentSchema, data } = error;
-  if (keyword === 'required') return { pointer: `${instancePath}/${params.missingProperty}`, detail: 'is required' };
+  if (keyword === 'required') {
+    const guess = hidesValues ? '' : guessFor(error);
+    return { pointer: `${instancePath}/${params.missingProperty}`, detail: `is required${guess}` };
+  }
   if (keyword === 'additionalProperties') {
     const name = String(params.additionalProperty);
     // where values are hidden, a key may be one that went astray
@@ -53,6 +57,16 @@ function toValidationError(error: ErrorObject, hidesValues: boolean): Validation
   else if (keyword === 'minLength' || keyword === 'maxLength') found = `has ${[...(data as string)].length} characters`;
   else found = `is ${preview(data)}`;
   return { pointer: instancePath, detail: `must be ${parentSchema?.description}, but ${found}` };
+}
+
+/** The unknown field that may be the missing one. */
+function guessFor({ instancePath, params, parentSchema, data }: ErrorObject): string {
+  const missing = String(params.missingProperty);
+  const known = new Set(Object.keys((parentSchema?.properties ?? {}) as object));
+  const field = misspellingOf(missing, data as object, known);
+  if (field === undefined) return '';
+  const pointer = `${instancePath}/${field.replaceAll('~', '~0').replaceAll('/', '~1')}`;
+  return ` (unknown field ${pointer}: ${missing}?)`;
 }
 
 /** So many and a line that counts the others. */

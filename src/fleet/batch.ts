@@ -56,6 +56,7 @@ export type BatchContext = {
   readonly monotonic: () => number;
   readonly staleAfterMs: number;
   readonly limits: Limits;
+  readonly onRemoved: (snapshot: Snapshot, at: number) => void;
 };
 
 /**
@@ -98,7 +99,7 @@ export function settleBatch(
     } else if (step.change.kind === 'report') {
       settleReport(step, outcome, context);
     } else {
-      if (step.change.kind === 'removal') context.sourceIndex.put(step.task.key, null);
+      if (step.change.kind === 'removal') settleRemoval(step, step.change.at, context);
       step.task.resolve(step.accepted);
     }
   }
@@ -189,6 +190,11 @@ function planRejection(task: Task<Work, Accepted>, rejected: Source, source: Sou
     accepted: { result: 'unchanged', previous: snapshot, snapshot, opened: [], closed: [] },
     change: at === null ? null : { kind: 'rejection', id, at },
   };
+}
+
+function settleRemoval({ task, accepted }: Step, at: number, { sourceIndex, onRemoved }: BatchContext): void {
+  sourceIndex.put(task.key, null);
+  onRemoved(accepted.snapshot, at);
 }
 
 function settleReport(

@@ -7,6 +7,7 @@ import { type Accepted, type BatchContext, type Work, type WritingStep, planBatc
 import type { Reporter } from './admission.ts';
 import type { FileSpread } from './file-spread.ts';
 import { type Queue, type Task, createQueue, storeUnavailable } from './queue.ts';
+import { createRejections } from './rejections.ts';
 import type { RenderedTexts } from './rendered-text.ts';
 import { type Source, type SourceIndex, createSourceIndex, keyOf } from './source-index.ts';
 import type { Limits, Usage } from './usage.ts';
@@ -30,8 +31,9 @@ export type Fleet = {
   /**
    * Notes that a report of the source was refused. It is shown at once, and written with the next commit; nobody waits for that. While the
    * disk cannot be written it is in memory only.
+   * @returns false when one was noted a moment ago
    */
-  noteRejection(source: Source): void;
+  noteRejection(source: Source): boolean;
   find(repo: string, server: string): Source | undefined;
   /** All sources, sorted by repo, then server. The list is never changed afterwards, the sources in it are. */
   list(): readonly Source[];
@@ -74,10 +76,10 @@ export type FleetOptions = {
   readonly commitTimeoutMs: number;
   readonly onCommit: (durationMs: number, reports: number) => void;
   readonly onStoreError: (operation: string, error: Error) => void;
+  /** Called when a source was removed, whoever wanted that, and that is on disk. */
+  readonly onRemoved: (snapshot: Snapshot, at: number) => void;
 };
 
-/** Rejections of one source are noted no more often. */
-const NOTE_REJECTION_MS = 1000;
 /** Open drifts read from the disk for one batch, at most, unless a single source has more. */
 const MAX_DRIFTS_READ = 50_000;
 
@@ -88,11 +90,11 @@ const MAX_DRIFTS_READ = 50_000;
  * @throws {StoreError} when they cannot be read
  */
 export async function createFleet(options: FleetOptions): Promise<Fleet> {
-  const { store, now, monotonic, staleAfterMs, limits, commitTimeoutMs } = options;
+  const { store, now, monotonic, staleAfterMs, limits, commitTimeoutMs, onRemoved } = options;
   const sourceIndex = createSourceIndex(limits);
   for await (const page of store.load()) sourceIndex.load(page);
   const histograms = await store.reconcileHistograms();
-  const context: BatchContext = { sourceIndex, histograms, now, monotonic, staleAfterMs, limits };
+  const context: BatchContext = { sourceIndex, histograms, now, monotonic, staleAfterMs, limits, onRemoved };
   const health = createWriteHealth({
     tryWrite: store.ready,
     now,
@@ -106,26 +108,10 @@ export async function createFleet(options: FleetOptions): Promise<Fleet> {
     onTimeout: (error) => health.failed('commit', error),
   });
 
-  /** Their rejections wait to be written: each source at most once. */
-  const rejected = new Set<Source>();
-
-  function noteRejection(source: Source): void {
-    source.heardAt = monotonic();
-    const isNoted = source.snapshot.lastRejectedAt !== null;
-    if (source.isRemoved || (isNoted && monotonic() - source.rejectionNotedAt < NOTE_REJECTION_MS)) return;
-    source.rejectionNotedAt = monotonic();
-    sourceIndex.reject(source, now());
-    if (rejected.has(source) || health.failure !== undefined) return;
-    rejected.add(source);
-    void queue
-      .add({ rejected: source }, source.key, 0)
-      // it stays in memory; that the disk failed is told elsewhere
-      .catch(() => {})
-      .finally(() => rejected.delete(source));
-  }
+  const rejections = createRejections({ sourceIndex, queue, health, now, monotonic });
 
   return {
-    noteRejection,
+    noteRejection: rejections.note,
     submit: (report, bytes, reporter) => queue.add({ report, reporter }, keyOf(report.repo, report.server), bytes),
     remove: (sources, isWanted = () => true) => removeAll(queue, sources, isWanted),
     find: (repo, server) => sourceIndex.find(keyOf(repo, server)),

@@ -1,4 +1,5 @@
 import type { IncomingMessage } from 'node:http';
+import { hasBody, waitsToSend } from './expectation.ts';
 
 /** So much of a body that nobody wants is read, for so long, and not from a sender that pauses; then the connection is closed. */
 const MAX_DRAINED_BYTES = 8 * 1_048_576;
@@ -7,11 +8,9 @@ const MAX_PAUSE_MS = 1000;
 
 /** Whether there is a body that nobody has read to its end. */
 export function isUnread(request: IncomingMessage): boolean {
-  const { headers, readableEnded, readableFlowing } = request;
-  // that client sends its body only when it is told to, and nobody has told it
-  if (readableFlowing === null && headers.expect?.toLowerCase() === '100-continue') return false;
-  const hasBody = headers['transfer-encoding'] !== undefined || Number(headers['content-length'] ?? 0) > 0;
-  return hasBody && !readableEnded && !request.destroyed;
+  // nobody has told it to send its body
+  if (request.readableFlowing === null && waitsToSend(request)) return false;
+  return hasBody(request) && !request.readableEnded && !request.destroyed;
 }
 
 /**

@@ -1,11 +1,13 @@
 import type { ServerResponse } from 'node:http';
 import { Refusal } from '../core/refusal.ts';
-import { type Event, createEventLog } from './event-log.ts';
+import { type Event, type EventName, createEventLog } from './event-log.ts';
 
-/** What has changed, sent to whoever listens, as server-sent events (WHATWG HTML, section 9.2). */
+/** What has happened, sent to whoever listens, as server-sent events (WHATWG HTML, section 9.2). */
 export type EventStream = {
   /** @param data JSON text without line breaks */
-  publish(data: string): void;
+  publish(name: EventName, data: string): void;
+  /** Shows whoever has nothing unread that the stream lives, and ends the streams of those who may no longer listen. @param data as above */
+  ping(data: string): void;
   /**
    * Takes over the response and keeps it open. With the id of the last event that the client saw, it first gets what it missed; or, where
    * that is too much or memory does not reach so far, an event `reset`: read everything anew.
@@ -14,8 +16,6 @@ export type EventStream = {
   subscribe(response: ServerResponse, subscription: Subscription): void;
   /** Ends all subscriptions: clients then reconnect, and resume where they were if they still may. */
   disconnect(): void;
-  /** As `disconnect`, for good. */
-  close(): void;
 };
 
 export type Subscription = {
@@ -32,7 +32,6 @@ const MAX_LISTENERS = 1000;
 const MAX_LISTENERS_PER_CLIENT = 500;
 /** Who has missed more is told to read everything anew. */
 const MAX_MISSED = 1000;
-const PING_MS = 15_000;
 const RETRY_MS = 5000;
 /** A long event is written in slices of this size, so that it is nowhere copied as a whole. */
 const SLICE_BYTES = 32_768;
@@ -46,47 +45,40 @@ type Listener = {
   readonly client: string;
   readonly until: number;
   /** The event that it gets next, and how much of that it has got. */
-  nextId: number;
+  next: number;
   offset: number;
   /** Waits for the reader. */
   isFull: boolean;
 };
 
-/** @param now milliseconds: ids begin with the time of the start, so that they go on increasing after a restart */
-export function createEventStream(now: () => number): EventStream {
-  const log = createEventLog(now() * 1000);
+/**
+ * @param bootId different at each start: what the ids of events begin with
+ * @param now milliseconds since the epoch
+ */
+export function createEventStream(bootId: string, now: () => number): EventStream {
+  const log = createEventLog(bootId);
   const listeners = new Set<Listener>();
-  const timer = setInterval(pingAll, PING_MS);
-  timer.unref();
 
   /** Gives the listener what it has not got yet, as fast as it reads. */
   function feed(listener: Listener): void {
     if (now() >= listener.until) end(listener);
     else if (isLost(listener)) drop(listener);
-    else while (!listener.isFull && listener.nextId < log.nextId) writeNext(listener);
+    else while (!listener.isFull && listener.next < log.next) writeNext(listener);
   }
 
-  function isLost({ nextId }: Listener): boolean {
-    return nextId < log.nextId && log.find(nextId) === undefined;
+  function isLost({ next }: Listener): boolean {
+    return next < log.next && log.find(next) === undefined;
   }
 
   function writeNext(listener: Listener): void {
-    const { text } = log.find(listener.nextId) as Event;
+    const { text } = log.find(listener.next) as Event;
     const slice = text.subarray(listener.offset, listener.offset + SLICE_BYTES);
     listener.offset += slice.length;
     if (listener.offset === text.length) {
-      listener.nextId += 1;
+      listener.next += 1;
       listener.offset = 0;
     }
     listener.isFull = !listener.response.write(slice);
-  }
-
-  function pingAll(): void {
-    for (const listener of listeners) {
-      if (now() >= listener.until) end(listener);
-      // whoever has something unread knows that the stream lives, and may be amid an event
-      else if (!listener.isFull) listener.isFull = !listener.response.write(': ping\n\n');
-    }
   }
 
   function admit(client: string): void {
@@ -97,10 +89,10 @@ export function createEventStream(now: () => number): EventStream {
 
   /** Undefined: the client has missed too much, or what it has not seen is forgotten, or the id is none of ours. */
   function nextAfter(lastEventId: string): number | undefined {
-    if (lastEventId === '') return log.nextId;
-    const nextId = /^\d{1,16}$/.test(lastEventId) ? Number(lastEventId) + 1 : Number.NaN;
-    const isKnown = nextId === log.nextId || log.find(nextId) !== undefined;
-    return isKnown && log.nextId - nextId <= MAX_MISSED ? nextId : undefined;
+    if (lastEventId === '') return log.next;
+    const next = (log.numberOf(lastEventId) ?? Number.NaN) + 1;
+    const isKnown = next === log.next || log.find(next) !== undefined;
+    return isKnown && log.next - next <= MAX_MISSED ? next : undefined;
   }
 
   function end(listener: Listener): void {
@@ -119,9 +111,19 @@ export function createEventStream(now: () => number): EventStream {
   }
 
   return {
-    publish(data) {
-      log.add(data);
+    publish(name, data) {
+      log.add(name, data);
       for (const listener of listeners) feed(listener);
+    },
+
+    ping(data) {
+      // without an id: whoever comes back resumes after the event before
+      const text = `event: ping\ndata: ${data}\n\n`;
+      for (const listener of listeners) {
+        if (now() >= listener.until) end(listener);
+        // whoever has something unread knows that the stream lives, and may be amid an event
+        else if (!listener.isFull) listener.isFull = !listener.response.write(text);
+      }
     },
 
     subscribe(response, { client, lastEventId, until = Number.POSITIVE_INFINITY }) {
@@ -132,10 +134,10 @@ export function createEventStream(now: () => number): EventStream {
         // a proxy such as nginx would otherwise hold events back
         'X-Accel-Buffering': 'no',
       });
-      const nextId = nextAfter(lastEventId);
-      const reset = nextId === undefined ? `id: ${log.nextId - 1}\nevent: reset\ndata: {}\n\n` : '';
+      const next = nextAfter(lastEventId);
+      const reset = next === undefined ? `id: ${log.idOf(log.next - 1)}\nevent: reset\ndata: {}\n\n` : '';
       response.write(`retry: ${RETRY_MS}\n\n${reset}`);
-      const listener = { response, client, until, nextId: nextId ?? log.nextId, offset: 0, isFull: false };
+      const listener = { response, client, until, next: next ?? log.next, offset: 0, isFull: false };
       listeners.add(listener);
       response.once('close', () => listeners.delete(listener));
       response.on('drain', () => {
@@ -146,11 +148,6 @@ export function createEventStream(now: () => number): EventStream {
     },
 
     disconnect,
-
-    close() {
-      clearInterval(timer);
-      disconnect();
-    },
   };
 }
 

@@ -11,7 +11,7 @@ const EVENTS: Readonly<Record<string, readonly [schema: string, data: object, de
   refused: [
     'RefusedEvent',
     object({ ...sourceAndTime, status: { type: 'integer' }, reason: ref('RefusalReason') }),
-    'A report for a source was refused.',
+    'A report for a known source was refused.',
   ],
   ping: [
     'PingEvent',

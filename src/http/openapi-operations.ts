@@ -28,7 +28,7 @@ Where it is back in the same millisecond there is no such row. \`limit\` counts 
 If one source alone has more, its newest rows stay. Nothing is shown of what lies further back than HISTORY_RETENTION. verdict selects sources \
 by what they are now.`;
 const EVENTS = `Server-sent events, one object each: \`id\`, \`event\` and \`data\`, whose text is JSON. After a break, Last-Event-ID resumes as far \
-back as memory goes; where that does not reach, an event \`reset\` says to read everything anew.`;
+back as memory goes; where that does not reach, or the id is one of another start, an event \`reset\` says to read everything anew.`;
 const SAME_DETAIL = { description: 'As the If-None-Match says: the same but for durations of open drifts.' };
 
 const reports = {

@@ -33,11 +33,16 @@ export function beginRead(ctx: Context, type: string, etag?: string): boolean {
   ctx.set('Cache-Control', 'no-cache');
   ctx.vary('Accept-Encoding');
   if (etag === undefined) return true;
-  ctx.set('ETag', `W/"${etag}"`);
+  ctx.set('ETag', toEtagHeader(etag));
   // Koa's `fresh` would send it again to a request with `Cache-Control: no-cache`, which `fetch` adds to every If-None-Match by itself
   if (!namesEtag(ctx.get('If-None-Match'), etag)) return true;
   ctx.status = 304;
   return false;
+}
+
+/** @param etag as `beginRead` takes it */
+export function toEtagHeader(etag: string): string {
+  return `W/"${etag}"`;
 }
 
 export async function sendShared(ctx: Context, body: SharedBody): Promise<void> {

@@ -3,6 +3,7 @@ import type { Server as TlsServer } from 'node:https';
 import type { Socket } from 'node:net';
 import { Refusal } from '../core/refusal.ts';
 import type { Connections } from './connections.ts';
+import { continueWhenRead, waitsToSend } from './expectation.ts';
 import { type NodeError, badRequest, toProtocolError, tooManyConnections } from './node-errors.ts';
 import type { ProtocolErrors } from './protocol-errors.ts';
 
@@ -40,16 +41,22 @@ export function hearServer(server: Server | TlsServer, options: ProtocolOptions)
     },
   });
 
-  server.on('request', serve);
-  server.on('checkContinue', (request: IncomingMessage, response: ServerResponse) => {
-    continueWhenRead(request, response);
-    serve(request, response);
-  });
-  server.on('checkExpectation', (request: IncomingMessage, response: ServerResponse) => {
+  function refuseExpectation(request: IncomingMessage, response: ServerResponse): void {
     connections.requestBegan(response);
     const refusal = new Refusal('expectation_failed', 'The header Expect may only say 100-continue');
     protocolErrors.refuse(request.socket, { code: 'other', cause: 'Expect', refusal });
+  }
+
+  server.on('request', serve);
+  server.on('checkContinue', (request: IncomingMessage, response: ServerResponse) => {
+    if (!waitsToSend(request)) {
+      refuseExpectation(request, response);
+      return;
+    }
+    continueWhenRead(request, response);
+    serve(request, response);
   });
+  server.on('checkExpectation', refuseExpectation);
   server.on('connect', ({ socket }: IncomingMessage) => {
     protocolErrors.refuse(socket, badRequest('CONNECT', 'This is no proxy: it does not take CONNECT'));
   });
@@ -58,15 +65,6 @@ export function hearServer(server: Server | TlsServer, options: ProtocolOptions)
     if (protocolError === undefined) protocolErrors.abandon(socket);
     else if (canAnswer(error, socket)) protocolErrors.refuse(socket, protocolError);
     else protocolErrors.drop(socket, protocolError);
-  });
-}
-
-/** A client that asks before it sends a body is told to go on when somebody wants the body: where it is refused, it need not send it. */
-function continueWhenRead(request: IncomingMessage, response: ServerResponse): void {
-  request.on('newListener', function tell(event) {
-    if (event !== 'data' && event !== 'readable') return;
-    request.off('newListener', tell);
-    if (!response.headersSent) response.writeContinue();
   });
 }
 

@@ -263,6 +263,50 @@ describe('report', () => {
       });
     }
 
+    const misspelt: readonly (readonly [field: string, missing: string])[] = [
+      ['file', 'files'],
+      ['Files', 'files'],
+      ['fiels', 'files'],
+      ['syncStatus', 'sync_status'],
+      ['sync-status', 'sync_status'],
+      ['sync_satus', 'sync_status'],
+      ['driftCount', 'drift_count'],
+      ['drifts_count', 'drift_count'],
+      ['lastcheck', 'last_check'],
+      ['last_cehck', 'last_check'],
+      ['repos', 'repo'],
+      ['sever', 'server'],
+    ];
+    for (const [field, missing] of misspelt) {
+      it(`${missing} that is spelt ${field}, and names that`, () => {
+        const { [missing]: value, ...rest } = reportBody();
+        expect(refusalOf({ [field]: value, ...rest, [`${missing}_or_nothing_like_it`]: 1 }).errors).to.deep.equal([
+          { pointer: `/${missing}`, detail: `is required (unknown field /${field}: ${missing}?)` },
+        ]);
+      });
+    }
+
+    it('a name of a file that is misspelt, and names the field with its place', () => {
+      const files = [{ name: 'a' }, { nmae: 'b' }, { mode: 'c' }];
+      expect(refusalOf(reportBody({ drift_count: 3, files })).errors).to.deep.equal([
+        { pointer: '/files/1/name', detail: 'is required (unknown field /files/1/nmae: name?)' },
+        { pointer: '/files/2/name', detail: 'is required' },
+      ]);
+    });
+
+    it('what is missing without a guess where nothing looks like it, or it is a field of its own', () => {
+      const body = { hostserver: 1, f: 1, xy: 1, commit: 'a', message: 'b', '': 1 };
+      expect(refusalOf(body).errors?.map(({ detail }) => detail)).to.deep.equal(repeated(6, 'is required'));
+    });
+
+    it('what is missing with the nearest of several, as a JSON Pointer', () => {
+      const { files, ...rest } = reportBody();
+      expect(refusalOf({ ...rest, fil: files, 'file~/': files }).errors?.[0]?.detail).to.equal('is required');
+      expect(refusalOf({ ...rest, filex: files, FILES: files }).errors?.[0]?.detail).to.contain('/FILES:');
+      const { server, ...others } = reportBody();
+      expect(refusalOf({ ...others, 'serv/r': server }).errors?.[0]?.detail).to.contain('/serv~1r: server?');
+    });
+
     it('with every broken rule at once', () => {
       const body = {
         repo: 'a b',
@@ -305,6 +349,9 @@ describe('report', () => {
     const huge: readonly (readonly [what: string, body: unknown])[] = [
       ['10,000 files of the wrong type', reportBody({ drift_count: 10_000, files: repeated(10_000, 7) })],
       ['10,000 files without name', reportBody({ drift_count: 10_000, files: repeated(10_000, {}) })],
+      ['10,000 files with misspelt names', reportBody({ drift_count: 10_000, files: repeated(10_000, { nmae: 'a' }) })],
+      ['very many fields', Object.fromEntries(Array.from({ length: 100_000 }, (_, i) => [`f${i}`, i]))],
+      ['a field with a very long name', { ['file'.repeat(250_000)]: 1 }],
       ['10,000 bad names', reportBody({ drift_count: 10_000, files: repeated(10_000, { name: '' }) })],
       ['10,000 times the same name', reportBody({ drift_count: 10_000, files: repeated(10_000, { name: 'a' }) })],
       ['400,000 files', reportBody({ drift_count: 400_000, files: repeated(400_000, 0) })],

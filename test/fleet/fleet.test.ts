@@ -61,6 +61,7 @@ describe('fleet', () => {
       limits: toLimits(100, 500_000),
       commitTimeoutMs: 60_000,
       onCommit: (_, reports) => commits.push(reports),
+      onRemoved: () => {},
       onStoreError: (operation, error) => errors.push(`${operation}: ${error.message}`),
       ...options,
     });

@@ -74,7 +74,7 @@ describe('filter', () => {
   }
 
   const refused: readonly (readonly [query: string, says: RegExp])[] = [
-    ['status=OUT_OF_SYNC', /^status: not known here. There is repo, server, verdict$/],
+    ['status=OUT_OF_SYNC', /^status: not known here. There is repo, server, verdict, label.NAME$/],
     ['server[]=web-1', /^server\[\]: not known/],
     ['Repo=rsyslog', /^Repo: not known/],
     ['repo=rsyslog&sync_status=SYNCED&servers=a', /^sync_status, servers: not known/],

@@ -69,6 +69,7 @@ describe('over HTTP', () => {
     [404, 'unknown_source', 'an unknown source to delete', () => ask('DELETE', '/api/status/some/other')],
     [404, 'not_found', 'an unknown path', () => ask('GET', '/nope')],
     [405, 'method_not_allowed', 'a wrong method', () => ask('PUT', '/status.json')],
+    [412, 'precondition_failed', 'a deletion of what has changed', () => ask('DELETE', LAB, { 'If-Match': '"other"' })],
     [413, 'too_large', 'a report that is too large', () => post(reportBody({ note: 'x'.repeat(5000) }))],
     [415, 'unsupported_media_type', 'a report of another type', () => post('a=b', { 'Content-Type': 'text/plain' })],
     [422, 'invalid', 'a report that breaks rules', () => post(reportBody({ repo: '' }))],

@@ -85,6 +85,26 @@ const BROKEN: readonly Broken[] = [
     'other',
     /100-continue/,
   ],
+  [
+    'an unknown expectation beside a known one',
+    post(REPORT, REPORT.length, 'Expect: 100-continue, a-miracle', AUTHORIZATION),
+    417,
+    'other',
+    /100-continue/,
+  ],
+  ['an expectation of a read', get('/healthz', 'Expect: a-miracle', AUTHORIZATION), 417, 'other', /100-continue/],
+  ['an expectation without a value', get('/healthz', 'Expect:', AUTHORIZATION), 417, 'other', /100-continue/],
+  [
+    'an unknown method with a body',
+    post(REPORT, REPORT.length, AUTHORIZATION).replace('POST', 'REPORT1'),
+    400,
+    'bad_request',
+    /method/,
+  ],
+  ['a method in small letters', get('/status.json', AUTHORIZATION).replace('GET', 'get'), 400, 'bad_request', /method/],
+  ['a method of RTSP', get('/status.json', AUTHORIZATION).replace('GET', 'DESCRIBE'), 400, 'bad_request', /method/],
+  ['a method of HTTP/1.0 that is unknown', 'FOO / HTTP/1.0\r\n\r\n', 400, 'bad_request', /method/],
+  ['an unknown method alone', 'FOO', 400, 'bad_request', /method/],
 ];
 
 /** Headers with a token from a file, as `curl -H "Authorization: Bearer $(cat token)"` sends them. */

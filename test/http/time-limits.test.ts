@@ -95,7 +95,7 @@ describe('limits of time', () => {
         const wire = await openWire(service.port, isTls);
         wire.send(get('/api/events'));
         await setTimeout(PAUSE_MS);
-        service.events.publish('{"still":"here"}');
+        service.events.publish('change', '{"still":"here"}');
         await wire.has(/still/);
         wire.destroy();
       });

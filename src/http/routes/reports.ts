@@ -6,6 +6,7 @@ import { AccessRefusal, type SourceName, authorizeSource } from '../../access/au
 import type { Token } from '../../access/tokens.ts';
 import { Refusal } from '../../core/refusal.ts';
 import { type Report, parseReport, sourceOf } from '../../core/report.ts';
+import { toIso } from '../../core/timestamp.ts';
 import type { Accepted } from '../../fleet/batch.ts';
 import type { Fleet } from '../../fleet/fleet.ts';
 import { createBodyAccount } from '../body-account.ts';
@@ -96,7 +97,7 @@ export function createReportRoutes(options: ReportRoutesOptions): ReportRoutes {
     const { result } = accepted;
     metrics.reportAccepted(result);
     const receipt = toReceipt(accepted, report.ignored, now());
-    if (result === 'created' || result === 'changed') events.publish(JSON.stringify(receipt));
+    if (result === 'created' || result === 'changed') events.publish('change', JSON.stringify(receipt));
     return { result, receipt };
   }
 
@@ -135,7 +136,13 @@ export function createReportRoutes(options: ReportRoutesOptions): ReportRoutes {
   /** Notes a refusal with its source, if that is known, and whoever was refused may report for it. */
   function noteRefusal(ctx: Context, named: SourceName | undefined, error: unknown): void {
     const source = named && fleet.find(named.repo, named.server);
-    if (source !== undefined && mayReport(tokenOf(ctx), source.snapshot, error)) fleet.noteRejection(source);
+    if (source === undefined || !mayReport(tokenOf(ctx), source.snapshot, error)) return;
+    // not more often than it is noted: a flood of nonsense must not drive out what has changed
+    if (!fleet.noteRejection(source)) return;
+    const { repo, server } = source.snapshot;
+    const refusal = toRefusal(error);
+    const told = { repo, server, time: toIso(now()), status: statusOf(refusal), reason: refusal.reason };
+    events.publish('refused', JSON.stringify(told));
   }
 }
 

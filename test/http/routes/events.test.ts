@@ -2,13 +2,23 @@ import { once } from 'node:events';
 import { type IncomingMessage, type Server, createServer, get } from 'node:http';
 import type { AddressInfo, Socket } from 'node:net';
 import { connect } from 'node:net';
-import { mock } from 'node:test';
 import { expect } from 'chai';
 import { EventSource } from 'eventsource';
 import { type EventStream, createEventStream } from '../../../src/http/event-stream.ts';
 import { Refusal } from '../../../src/core/refusal.ts';
+import { parseReport } from '../../../src/core/report.ts';
+import { toIso } from '../../../src/core/timestamp.ts';
 import { headersOf } from '../../../src/http/problem.ts';
-import { NOW, type Service, createClock, makeFolder, reportOf, startService, until } from '../../fixtures.ts';
+import {
+  type Clock,
+  NOW,
+  type Service,
+  createClock,
+  makeFolder,
+  reportOf,
+  startService,
+  until,
+} from '../../fixtures.ts';
 
 type Seen = { readonly type: string; readonly id: string; readonly data: Record<string, unknown> };
 
@@ -16,10 +26,12 @@ describe('GET /api/events', () => {
   let folder: ReturnType<typeof makeFolder>;
   let service: Service;
   let sources: EventSource[];
-  const clock = createClock();
+  let clock: Clock;
+  let starts = 0;
   beforeEach(async () => {
     folder = makeFolder();
     sources = [];
+    clock = createClock();
     service = await start();
   });
   afterEach(async () => {
@@ -29,7 +41,8 @@ describe('GET /api/events', () => {
   });
 
   function start(): Promise<Service> {
-    return startService({ dataDir: folder.path, clock });
+    starts += 1;
+    return startService({ dataDir: folder.path, clock, bootId: `boot${starts}` });
   }
 
   /** Listens; when the service has been started anew it finds it there, as behind one address. */
@@ -43,7 +56,7 @@ describe('GET /api/events', () => {
         }),
     });
     sources.push(source);
-    for (const type of ['change', 'reset']) {
+    for (const type of ['change', 'stale', 'removed', 'refused', 'ping', 'reset']) {
       source.addEventListener(type, ({ data, lastEventId: id }: { data: string; lastEventId: string }) => {
         events.push({ type, id, data: JSON.parse(data) as Record<string, unknown> });
       });
@@ -140,21 +153,20 @@ describe('GET /api/events', () => {
     expect(events[0]?.data.opened).to.deep.equal(['b']);
   });
 
-  it('has ids that grow strictly, over restarts too', async () => {
-    const ids: number[] = [];
+  it('has ids that follow one another, and that no other start gives', async () => {
+    const ids: string[] = [];
     for (let run = 0; run < 3; run += 1) {
       const { events, source } = await listen();
       await report([`a${run}`]);
       await report([`b${run}`]);
       await until(() => events.length === 2);
-      ids.push(...events.map(({ id }) => Number(id)));
+      ids.push(...events.map(({ id }) => id));
       source.close();
       await service.stop();
-      clock.advance(1);
       service = await start();
     }
-    expect(ids).to.deep.equal([...new Set(ids)].toSorted((a, b) => a - b));
-    expect(ids).to.have.length(6);
+    expect(new Set(ids).size).to.equal(6);
+    expect(ids.map((id) => id.split('-')[1])).to.deep.equal(['1', '2', '1', '2', '1', '2']);
   });
 
   it('says reset to who was away during a restart, and goes on from there', async () => {
@@ -167,7 +179,7 @@ describe('GET /api/events', () => {
     const after = await listen(before.events[0]?.id);
     await until(() => after.events.length === 1);
     expect(after.events[0]).to.deep.include({ type: 'reset', data: {} });
-    expect(Number(after.events[0]?.id)).to.be.above(Number(before.events[0]?.id));
+    expect(after.events).to.have.lengthOf(1);
     await report(['b']);
     await until(() => after.events.length === 2);
     const resumed = await listen(after.events[0]?.id);
@@ -175,10 +187,22 @@ describe('GET /api/events', () => {
     expect(resumed.events).to.deep.equal(after.events.slice(1));
   });
 
-  for (const id of ['0', '-1', 'abc', '9007199254740993', '99999999999999999999', '1e9', ' ']) {
+  for (const id of [
+    '0',
+    '-1',
+    'abc',
+    'BOOT-2',
+    'BOOT-',
+    'BOOT--1',
+    'BOOT-1e0',
+    'BOOT-99999999999999999999',
+    'other-1',
+    '1776767540000000',
+    ' ',
+  ]) {
     it(`says reset to who comes with "${id}"`, async () => {
       await report(['a']);
-      const { events } = await listen(id === ' ' ? '%20' : id);
+      const { events } = await listen(id === ' ' ? '%20' : id.replace('BOOT', `boot${starts}`));
       await until(() => events.length > 0);
       expect(events[0]?.type).to.equal('reset');
     });
@@ -186,7 +210,7 @@ describe('GET /api/events', () => {
 
   it('resumes as far as 1,000 events back, and says reset beyond', async () => {
     const first = await listen();
-    for (let i = 0; i < 2500; i += 1) service.events.publish(JSON.stringify({ i }));
+    for (let i = 0; i < 2500; i += 1) service.events.publish('change', JSON.stringify({ i }));
     await until(() => first.events.length === 2500);
     const near = await listen(first.events[1499]?.id);
     await until(() => near.events.length >= 1000);
@@ -198,16 +222,145 @@ describe('GET /api/events', () => {
 
   it('remembers fewer of them when they are long', async () => {
     const { events, source } = await listen();
-    service.events.publish('{}');
+    service.events.publish('change', '{}');
     await until(() => events.length === 1);
     source.close();
-    const first = Number(events[0]?.id);
+    const [boot, first] = [events[0]?.id.split('-')[0], Number(events[0]?.id.split('-')[1])];
     const data = JSON.stringify({ text: 'x'.repeat(1_000_000) });
-    for (let i = 1; i <= 100; i += 1) service.events.publish(data);
-    const [far, near] = await Promise.all([listen(String(first + 80)), listen(String(first + 95))]);
+    for (let i = 1; i <= 100; i += 1) service.events.publish('change', data);
+    const [far, near] = await Promise.all([listen(`${boot}-${first + 80}`), listen(`${boot}-${first + 95}`)]);
     await until(() => far.events.length >= 1 && near.events.length >= 5);
     expect(far.events.map(({ type }) => type)).to.deep.equal(['reset']);
-    expect(near.events.map(({ id }) => Number(id) - first)).to.deep.equal([96, 97, 98, 99, 100]);
+    expect(near.events.map(({ id }) => Number(id.split('-')[1]) - first)).to.deep.equal([96, 97, 98, 99, 100]);
+  });
+
+  describe('tells of a source', () => {
+    const MINUTE = 60_000;
+    const told = (events: readonly Seen[]): string[] =>
+      events.map(({ type, data }) => `${type} ${data.server as string} ${data.time as string}`);
+
+    /** Beats once, and waits until everything before has arrived. */
+    async function beat(events: Seen[]): Promise<string[]> {
+      await service.pulse.beat();
+      service.events.publish('change', '{"server":"end"}');
+      await until(() => events.at(-1)?.data.server === 'end');
+      return told(events.splice(0).slice(0, -1));
+    }
+
+    it('that became stale, once, and again after it had reported', async () => {
+      const { events } = await listen();
+      await report(['a']);
+      await report([], { server: 'long', stale_after_seconds: 3600 });
+      await beat(events);
+      clock.set(Date.parse('2026-04-21T10:42:14.999Z'));
+      expect(await beat(events)).to.deep.equal([]);
+      clock.advance(1);
+      expect(await beat(events)).to.deep.equal(['stale rsyslog-lab 2026-04-21T10:42:15.000Z']);
+      clock.advance(MINUTE);
+      expect(await beat(events)).to.deep.equal([]);
+      await report(['a'], { last_check: toIso(clock.now()) });
+      expect(await beat(events)).to.deep.equal([]);
+      clock.advance(11 * MINUTE);
+      expect(await beat(events)).to.deep.equal(['stale rsyslog-lab 2026-04-21T10:53:15.000Z']);
+    });
+
+    it('whose unchanged report is stale on arrival', async () => {
+      await report(['a']);
+      await service.pulse.beat();
+      const { events } = await listen();
+      clock.advance(5000);
+      await report(['a'], { last_check: '2026-04-21T10:32:16Z', stale_after_seconds: 1 });
+      expect(await beat(events)).to.deep.equal(['stale rsyslog-lab 2026-04-21T10:32:17.000Z']);
+    });
+
+    it('not that a report has come in time for', async () => {
+      const { events } = await listen();
+      await report(['a']);
+      clock.advance(9 * MINUTE);
+      await report(['a'], { last_check: toIso(clock.now()) });
+      await beat(events);
+      clock.advance(2 * MINUTE);
+      expect(await beat(events)).to.deep.equal([]);
+    });
+
+    it('not of those that are stale at the start', async () => {
+      await report(['a']);
+      await service.stop();
+      clock.advance(60 * MINUTE);
+      service = await start();
+      const { events } = await listen();
+      expect(await beat(events)).to.deep.equal([]);
+    });
+
+    it('whose last check turns out to lie ahead of the clock', async () => {
+      clock.advance(120 * MINUTE);
+      await report(['a'], { last_check: toIso(clock.now()) });
+      const { events } = await listen();
+      await beat(events);
+      clock.set(NOW);
+      expect(await beat(events)).to.deep.equal([`stale rsyslog-lab ${toIso(NOW)}`]);
+    });
+
+    it('that was removed, however', async () => {
+      for (const server of ['a', 'b', 'c', 'd']) await report([], { server });
+      const { events } = await listen();
+      clock.advance(1000);
+      const time = toIso(clock.now());
+      await service.request('/api/status/rsyslog/a', { method: 'DELETE' });
+      await service.request('/api/status?server=b,c', { method: 'DELETE' });
+      await service.fleet.remove(service.fleet.list());
+      await service.request('/api/status/rsyslog/a', { method: 'DELETE' });
+      expect(await beat(events)).to.deep.equal(['a', 'b', 'c', 'd'].map((server) => `removed ${server} ${time}`));
+      // nothing of it is left to become stale
+      clock.advance(60 * MINUTE);
+      expect(await beat(events)).to.deep.equal([]);
+    });
+
+    it('whose report was refused, if it is known, once a second', async () => {
+      await report(['a']);
+      const { events } = await listen();
+      for (let i = 0; i < 5; i += 1) await report(['a'], { drift_count: 7 });
+      await report(['a'], { server: 'nobody', drift_count: 7 });
+      await until(() => events.length > 0);
+      expect(events[0]).to.deep.include({ type: 'refused' });
+      expect(events[0]?.data).to.deep.equal({
+        repo: 'rsyslog',
+        server: 'rsyslog-lab',
+        time: toIso(clock.now()),
+        status: 422,
+        reason: 'invalid',
+      });
+      expect(await beat(events)).to.have.lengthOf(1);
+      clock.advance(1000);
+      await report(['a'], { drift_count: 7 });
+      expect(await beat(events)).to.have.lengthOf(1);
+    });
+
+    it('of thousands that become stale at once, to who reads', async () => {
+      const stored = Array.from({ length: 3000 }, (_, i) => `s${i}`);
+      await Promise.all(stored.map((server) => service.fleet.submit(parseReport(reportOf([], { server }), NOW), 200)));
+      await service.pulse.beat();
+      const { events } = await listen();
+      clock.advance(11 * MINUTE);
+      const lines = await beat(events);
+      expect(lines).to.have.lengthOf(3000);
+      expect(lines.every((line) => line.startsWith('stale s'))).to.equal(true);
+    });
+  });
+
+  it('pings every 15 beats with the ETag of the list, which a reader may send', async () => {
+    await report(['a']);
+    const { events } = await listen();
+    for (let beats = 0; beats < 30; beats += 1) await service.pulse.beat();
+    await until(() => events.length === 2);
+    const [{ type, id, data } = {} as Seen] = events;
+    expect([type, id]).to.deep.equal(['ping', '']);
+    expect(data.time).to.equal(toIso(clock.now()));
+    expect(data.etag).to.equal((await service.request('/status.json')).headers.get('ETag'));
+    const headers = { 'If-None-Match': data.etag as string };
+    expect((await service.request('/status.json', { headers })).status).to.equal(304);
+    await report(['b']);
+    expect((await service.request('/status.json', { headers })).status).to.equal(200);
   });
 
   it('asks proxies to pass events on at once, and nobody to keep them', async () => {
@@ -230,7 +383,7 @@ describe('GET /api/events', () => {
   it('ends when the service stops, and a service that stops takes no listener', async () => {
     const { source } = await listen();
     service.setStopping(true);
-    service.events.close();
+    service.events.disconnect();
     await until(() => source.readyState !== EventSource.OPEN);
     source.close();
     const response = await service.request('/api/events');
@@ -251,10 +404,9 @@ describe('events', () => {
   let requests: number;
 
   beforeEach(async () => {
-    mock.timers.enable({ apis: ['setInterval'] });
     now = NOW;
     expiresAt = undefined;
-    events = createEventStream(() => now);
+    events = createEventStream('boot', () => now);
     refusals = [];
     sockets = [];
     requests = 0;
@@ -273,7 +425,6 @@ describe('events', () => {
     await once(server, 'listening');
   });
   afterEach(() => {
-    mock.timers.reset();
     for (const socket of sockets) socket.destroy();
     server.closeAllConnections();
     server.close();
@@ -302,16 +453,15 @@ describe('events', () => {
     return socket;
   }
 
-  it('sends a comment every 15 s, so that nobody between takes the stream for dead', async () => {
+  it('sends pings without an id, which a resumption would go by', async () => {
     const { text } = await read();
     await until(() => text() !== '');
     expect(text()).to.equal('retry: 5000\n\n');
-    mock.timers.tick(14_999);
-    events.publish('{}');
-    mock.timers.tick(1);
-    mock.timers.tick(15_000);
-    const id = NOW * 1000;
-    const expected = `retry: 5000\n\nid: ${id}\nevent: change\ndata: {}\n\n: ping\n\n: ping\n\n`;
+    events.publish('change', '{}');
+    events.ping('{"n":1}');
+    events.ping('{"n":2}');
+    const ping = (n: number): string => `event: ping\ndata: {"n":${n}}\n\n`;
+    const expected = `retry: 5000\n\nid: boot-1\nevent: change\ndata: {}\n\n${ping(1)}${ping(2)}`;
     await until(() => text().length >= expected.length);
     expect(text()).to.equal(expected);
   });
@@ -322,12 +472,12 @@ describe('events', () => {
     expiresAt = undefined;
     const forever = await read();
     now = NOW + 999;
-    events.publish('"in time"');
+    events.publish('change', '"in time"');
     now = NOW + 1000;
     const ended = Promise.all([once(first.message, 'end'), once(second.message, 'end')]);
-    mock.timers.tick(15_000);
+    events.ping('{}');
     await ended;
-    events.publish('"late"');
+    events.publish('change', '"late"');
     await until(() => forever.text().includes('late'));
     for (const { text } of [first, second]) expect(text()).to.contain('in time').and.not.contain('late');
   });
@@ -337,16 +487,16 @@ describe('events', () => {
     const { message, text } = await read();
     const ended = once(message, 'end');
     now = NOW + 1000;
-    events.publish('"late"');
+    events.publish('change', '"late"');
     await ended;
     expect(text()).to.not.contain('late');
   });
 
-  it('goes on with its comments after all had to come again', async () => {
+  it('goes on with its pings after all had to come again', async () => {
     events.disconnect();
     const { text } = await read();
-    mock.timers.tick(15_000);
-    await until(() => text().includes(': ping'));
+    events.ping('{}');
+    await until(() => text().includes('event: ping'));
   });
 
   it('drops who does not read, and only those', async () => {
@@ -360,13 +510,13 @@ describe('events', () => {
         server.getConnections((_, count) => resolve(count));
       });
     while ((await connections()) > 1) {
-      events.publish(data);
+      events.publish('change', data);
       sent += 1;
       await until(() => text().split('\n\n').length > sent + 1);
     }
     slow.resume();
     await dropped;
-    events.publish('"last"');
+    events.publish('change', '"last"');
     await until(() => text().endsWith('data: "last"\n\n'));
   });
 
@@ -377,7 +527,7 @@ describe('events', () => {
     expect(refused.statusCode).to.equal(503);
     expect(refusals[0]).to.be.instanceOf(Refusal).and.to.include({ reason: 'too_many_listeners' });
     expect(headersOf(refusals[0] as Refusal)).to.have.property('Retry-After');
-    events.publish('{}');
+    events.publish('change', '{}');
     await until(() => listeners.every(({ text }) => text().includes('event: change')));
     listeners[0]?.message.destroy();
     let status: number | undefined;
@@ -387,13 +537,13 @@ describe('events', () => {
     }
   });
 
-  it('ends all streams on close, and takes what is published then without harm', async () => {
+  it('ends all streams at the end, and takes what is published then without harm', async () => {
     const { message, text } = await read();
     await stare();
-    for (let i = 0; i < 3; i += 1) events.publish(JSON.stringify('x'.repeat(300_000)));
+    for (let i = 0; i < 3; i += 1) events.publish('change', JSON.stringify('x'.repeat(300_000)));
     const ended = once(message, 'end');
-    events.close();
-    events.publish('"late"');
+    events.disconnect();
+    events.publish('change', '"late"');
     await ended;
     expect(text()).not.to.include('late');
   });

@@ -123,7 +123,7 @@ describe('a report that is sent', () => {
       ['null', 'null', ['']],
       ['a number', '42', ['']],
       ['a text', '"report"', ['']],
-      ['a list', `[${VALID}]`, ['']],
+      ['a list of none', '[]', ['']],
       ['an empty object', '{}', ['/repo', '/server', '/sync_status', '/drift_count', '/files', '/last_check']],
       ['a wrong count', VALID.replace('"drift_count":2', '"drift_count":3'), ['/drift_count']],
       ['a name that HTML would take', VALID.replace('rsyslog-lab', '<b>'), ['/server']],
@@ -138,6 +138,11 @@ describe('a report that is sent', () => {
         expect(service.fleet.size).to.equal(0);
       });
     }
+
+    it('(a misspelt field) is told beside what is missing', async () => {
+      const problem = await expectProblem(await sendJson(VALID.replace('"files"', '"file"')), 422, 'invalid');
+      expect(problem.detail).to.equal('/files is required (unknown field /file: files?)');
+    });
 
     it('changes nothing of its source but when it was last refused', async () => {
       await service.post(reportBody());

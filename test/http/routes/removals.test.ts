@@ -203,7 +203,7 @@ describe('a deletion', () => {
       for (const change of [
         () => service.post({ ...body, commit: 'abc' }),
         () => service.post({ ...body, drift_count: 7 }),
-        () => service.clock.advance(600_000),
+        async () => service.clock.advance(600_000),
       ]) {
         const tag = await etag();
         await change();
@@ -258,8 +258,7 @@ describe('a deletion', () => {
 
   it('with If-Match by a token that may not delete the source says no more than without', async () => {
     await start(true);
-    const report = reportOf([], { repo: 'other', server: 'web-1' });
-    await service.post(report, { Authorization: 'Bearer ci' });
+    await service.post(reportOf([], { repo: 'other', server: 'web-1' }), { Authorization: 'Bearer ci' });
     for (const token of ['cleaner', 'grafana']) {
       const headers = { Authorization: `Bearer ${token}`, 'If-Match': '"other"' };
       expect((await remove('/other/web-1', headers)).status).to.equal(403);
