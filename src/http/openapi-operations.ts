@@ -42,7 +42,7 @@ const reports = {
       required: true,
       content: {
         'application/json': {
-          schema: { oneOf: [ref('Report'), { ...list('Report'), minItems: 1, maxItems: 1000 }] },
+          schema: ref('ReportOrList'),
           example: examples.report,
         },
       },
@@ -50,7 +50,7 @@ const reports = {
     responses: {
       200: json(
         'The source was known; or an array, and all of it was accepted.',
-        { oneOf: [ref('Receipt'), ref('ReportResults')] },
+        ref('ReceiptOrResults'),
         examples.laterReceipt,
       ),
       201: json('First report of the source.', ref('Receipt'), examples.receipt),

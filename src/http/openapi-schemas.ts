@@ -1,7 +1,7 @@
 import { VERDICTS } from '../core/ledger.ts';
 import { REFUSAL_REASONS } from '../core/refusal.ts';
 import { reportSchema } from '../core/report-schema.ts';
-import { ref } from './openapi-answers.ts';
+import { list, ref } from './openapi-answers.ts';
 import { eventSchemas } from './openapi-events.ts';
 import { publishedReport } from './openapi-report.ts';
 import { integer, nullable, object, string, timestamp } from './openapi-types.ts';
@@ -87,6 +87,9 @@ const problemFields = {
 /** `components.schemas`: the bodies of requests and answers. */
 export const schemas = {
   Report: publishedReport,
+  ReportList: { ...list('Report'), minItems: 1, maxItems: 1000 },
+  // unions have names: Go loses the methods of those without
+  ReportOrList: { oneOf: [ref('Report'), ref('ReportList')] },
   SyncStatus: { type: 'string', enum: reportSchema.properties.sync_status.enum, description: 'What a report said.' },
   Verdict: { type: 'string', enum: VERDICTS, description: 'What the service concludes now.' },
   ReportResult: {
@@ -95,6 +98,7 @@ export const schemas = {
     description: 'superseded: a report with a newer last_check is kept, and nothing was stored.',
   },
   Receipt: object(receiptFields),
+  ReceiptOrResults: { oneOf: [ref('Receipt'), ref('ReportResults')] },
   ReportResults: object({ results: { type: 'array', items: ref('ReportOutcome') } }, 'The answer to an array.'),
   ReportOutcome: {
     type: 'object',
