@@ -1,5 +1,6 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { expect } from 'chai';
 import { renderOpenApi } from '../../src/http/openapi.ts';
 import { makeFolder } from '../fixtures.ts';
@@ -14,7 +15,7 @@ describe('the linter of OpenAPI documents', function () {
   async function lint(document: string): Promise<readonly { ruleId: string; message: string }[]> {
     const folder = makeFolder();
     const file = join(folder.path, 'openapi.json');
-    const cli = join(ROOT, 'node_modules/@redocly/cli/bin/cli.js');
+    const cli = fileURLToPath(import.meta.resolve('@redocly/cli/bin/cli.js'));
     const config = join(ROOT, 'test/clients/redocly.yaml');
     try {
       writeFileSync(file, document);

@@ -470,7 +470,7 @@ function eventsIn(stream: string): object[] {
     .split('\n\n')
     .map((block) => Object.fromEntries(block.split('\n').map((line) => line.split(/: (.*)/s, 2))))
     .filter(({ event }) => event !== undefined)
-    .map(({ data, ...event }) => ({ ...event, data: JSON.parse(data) as unknown }));
+    .map((event) => Object.assign(event, { data: JSON.parse(event.data) as unknown }));
 }
 
 function scopeOf({ security }: Operation): string | undefined {
