@@ -26,7 +26,7 @@ describe('a TypeScript client, by openapi-typescript and openapi-fetch', functio
     symlinkSync(join(ROOT, 'node_modules'), join(folder.path, 'node_modules'));
     writeFileSync(join(folder.path, 'package.json'), '{"type":"module"}');
     writeFileSync(join(folder.path, 'tsconfig.json'), JSON.stringify(TSCONFIG));
-    const generator = fileURLToPath(import.meta.resolve('openapi-typescript/bin/cli.js'));
+    const generator = fileURLToPath(new URL('../bin/cli.js', import.meta.resolve('openapi-typescript')));
     const api = join(ROOT, 'test/clients/typescript-api.ts');
     await run(folder.path, process.execPath, ['--import', api, generator, 'openapi.json', '-o', 'service.d.ts']);
   });
