@@ -15,6 +15,8 @@ const CUTS_PER_LIFE = 20;
 /** Services that are started at a time. */
 const AT_ONCE = 2;
 const SYNC_DELAY_MS = 2;
+/** Faults that are printed. */
+const SHOWN = 20;
 
 type Figures = { cuts: number; lost: string[]; refusedStarts: string[] };
 
@@ -52,6 +54,7 @@ async function expectNothingLost(lives: number, disturb: (disk: FaultyDisk) => v
     `      ${cuts} power cuts among ${acknowledged} acknowledged reports (${doubtful + refused} refused): ` +
       `${lost.length} lost, ${refusedStarts.length} starts refused (CAMPAIGN_SEED=${random.seed})`,
   );
+  for (const fault of [...refusedStarts, ...lost].slice(0, SHOWN)) console.log(`      ${fault}`);
   expect({ lost, refusedStarts }).to.deep.equal({ lost: [], refusedStarts: [] });
 }
 
