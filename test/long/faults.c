@@ -8,7 +8,7 @@
  *                     fail SERIAL CALL ERRNO TIMES EVERY   CALL is sync or write. Every EVERY-th call fails, TIMES times in all
  *                                                          (-1: always). Another SERIAL begins to count anew
  *                     lie                                  sync says that it is done, and does nothing
- *                     delay MS                             sync takes so much longer
+ *                     delay CALL MS                        each such call takes so much longer
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -37,7 +37,7 @@ struct entry {
 struct control {
   char text[MAX_CONTROL];
   int serial, error, times, every, delay_ms;
-  char call[16];
+  char call[16], delayed[16];
   int lies;
 };
 
@@ -75,7 +75,7 @@ static struct control read_control(void) {
   control.text[length] = 0;
   for (char *line = control.text; line; line = (line = strchr(line, '\n')) ? line + 1 : NULL) {
     sscanf(line, "fail %d %15s %d %d %d", &control.serial, control.call, &control.error, &control.times, &control.every);
-    sscanf(line, "delay %d", &control.delay_ms);
+    sscanf(line, "delay %15s %d", control.delayed, &control.delay_ms);
     if (!strncmp(line, "lie", 3)) control.lies = 1;
   }
   return control;
@@ -93,6 +93,10 @@ static int fails(const struct control *control, const char *call) {
   failures += 1;
   errno = control->error;
   return 1;
+}
+
+static void delay(const struct control *control, const char *call) {
+  if (!strcmp(control->delayed, call)) usleep(control->delay_ms * 1000);
 }
 
 static void append(int kind, ino_t inode, uint64_t offset, const char *path, const void *data, size_t bytes) {
@@ -157,6 +161,7 @@ static ssize_t write_at(int fd, const void *data, size_t bytes, off_t offset) {
   ino_t inode = inode_of(fd);
   struct control control = inode ? read_control() : (struct control){0};
   ssize_t written = -1;
+  delay(&control, "write");
   if (!inode || !fails(&control, "write")) {
     written = offset < 0 ? syscall(SYS_write, fd, data, bytes) : syscall(SYS_pwrite64, fd, data, bytes, offset);
     /* afterwards: O_APPEND has moved it to the end first */
@@ -188,7 +193,7 @@ static int sync_file(int fd, long call) {
   ino_t inode = inode_of(fd);
   struct control control = inode ? read_control() : (struct control){0};
   int result = -1;
-  if (control.delay_ms) usleep(control.delay_ms * 1000);
+  delay(&control, "sync");
   if (inode && fails(&control, "sync")) {
     append(FAILED_SYNC, inode, 0, NULL, NULL, 0);
   } else if (control.lies) {

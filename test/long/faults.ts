@@ -21,8 +21,8 @@ export type FaultyDisk = {
    * @param every only each so-manieth call fails (default: each)
    */
   fail(call: 'sync' | 'write', error: 'EIO' | 'ENOSPC', how?: { times?: number; every?: number }): void;
-  /** Syncing takes so much longer: more reports wait for each commit, and more is not yet synced. */
-  delaySync(ms: number): void;
+  /** Each such call takes so much longer. Of syncing: more reports wait for each commit, and more is not yet synced. */
+  delay(call: 'sync' | 'write', ms: number): void;
   /** Syncing is confirmed and does nothing, as some disks do. */
   lie(): void;
   /** All is well again. */
@@ -62,7 +62,7 @@ export function makeFaultyDisk(): FaultyDisk {
       serial += 1;
       order(`fail ${serial} ${call} ${constants.errno[error]} ${times} ${every}`);
     },
-    delaySync: (ms) => order(`delay ${ms}`),
+    delay: (call, ms) => order(`delay ${call} ${ms}`),
     lie: () => order('lie'),
     heal: () => order(''),
     remove: folder.remove,

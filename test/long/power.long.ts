@@ -22,7 +22,7 @@ type Figures = { cuts: number; lost: string[]; refusedStarts: string[] };
 
 describe('a campaign of power cuts (turso#2091, better-sqlite3#1237)', () => {
   it('loses no acknowledged report, and starts each time', async () => {
-    await expectNothingLost(campaignRuns(10), (disk) => disk.delaySync(SYNC_DELAY_MS));
+    await expectNothingLost(campaignRuns(10), (disk) => disk.delay('sync', SYNC_DELAY_MS));
   });
 
   it('loses none either where syncing fails now and then, and what was not synced may be anything (turso#8103)', async () => {

@@ -1,10 +1,10 @@
 /** Files are deleted, moved and cut under the service while reports come in. */
-import { copyFileSync, mkdirSync, readdirSync, renameSync, rmSync, truncateSync } from 'node:fs';
+import { copyFileSync, readdirSync, renameSync, rmSync, truncateSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect } from 'chai';
 import { contradictions } from '../e2e/kills.ts';
-import { makeFolder } from '../fixtures.ts';
 import { type Service, startMain, until } from '../process.ts';
+import { makeFaultyDisk } from './faults.ts';
 import { campaignRuns, createRandom } from './random.ts';
 import { type Ledger, createLedger, startReports } from './reports.ts';
 
@@ -22,6 +22,8 @@ type Taking = {
 const ROUNDS = campaignRuns(3);
 /** A few seconds, as the service has them; on two busy cores. */
 const NOTICED_WITHIN_MS = 10_000;
+/** A commit is under way most of the time, so that most files go in the middle of one. */
+const WRITE_DELAY_MS = 1;
 /** Answers of 503 that are waited for. */
 const REFUSALS = 40;
 
@@ -78,7 +80,7 @@ describe('a campaign of files that are taken away (turso#2091)', () => {
       const wrong: string[] = [];
       let slowestMs = 0;
       for (let round = 0; round < ROUNDS; round += 1) {
-        const { noticedAfterMs, faults } = await lose(taking, ledger, 1 + random.below(1500));
+        const { noticedAfterMs, faults } = await lose(taking, ledger, 1 + random.below(500));
         slowestMs = Math.max(slowestMs, noticedAfterMs);
         wrong.push(...faults);
       }
@@ -98,14 +100,14 @@ async function lose(
   ledger: Ledger,
   after: number,
 ): Promise<{ noticedAfterMs: number; faults: string[] }> {
-  const root = makeFolder();
-  const folder = join(root.path, 'data');
+  const disk = makeFaultyDisk();
+  const folder = disk.path;
   const database = join(folder, 'gitops-status.db');
-  const places = { folder, database, log: `${database}-wal`, aside: join(root.path, 'aside') };
-  mkdirSync(folder);
+  const places = { folder, database, log: `${database}-wal`, aside: `${folder}-aside` };
   let service: Service | undefined;
   try {
-    service = await startMain({ DATA_DIR: folder });
+    service = await startMain({ DATA_DIR: folder, ...disk.env });
+    disk.delay('write', WRITE_DELAY_MS);
     ledger.restart([]);
     const reports = startReports(service.url, ledger, { connections: 16, sources: 40 });
     await reports.acknowledged(after);
@@ -128,7 +130,7 @@ async function lose(
     return { noticedAfterMs, faults: [...faults, ...contradictions(database).map((fault) => JSON.stringify(fault))] };
   } finally {
     await service?.kill();
-    root.remove();
+    disk.remove();
   }
 }
 
