@@ -31,7 +31,10 @@ export type Report = {
 const ajv = new Ajv2020({ allErrors: true, verbose: true, strict: true, allowUnionTypes: true, formats: {} });
 // read once, in parseReport
 ajv.addFormat('date-time', true);
-ajv.addFormat('uri', (text: string) => text === '' || (/^https?:\/\/[^\s\p{Cc}]+$/iu.test(text) && URL.canParse(text)));
+ajv.addFormat(
+  'uri',
+  (text: string) => text === '' || (/^https?:\/\/[^\s\p{Cc}\p{Cs}]+$/iu.test(text) && URL.canParse(text)),
+);
 const isBody = ajv.compile<ReportBody>(reportSchema);
 
 const KEY_PATTERN = new RegExp(KEY);
