@@ -32,6 +32,14 @@ describe('report', () => {
       expect({ ...diffs }).to.deep.equal({ 'rsyslog.conf': '-a\n+b\n' });
     });
 
+    for (const absent of [null, '']) {
+      it(`takes optional fields that are ${JSON.stringify(absent)} for absent`, () => {
+        const names = ['stale_after_seconds', 'commit', 'pipeline_url'];
+        const body = reportBody(Object.fromEntries(names.map((name) => [name, absent])));
+        expect(parseReport(body, NOW)).to.deep.equal(parseReport(reportBody(), NOW));
+      });
+    }
+
     it('leaves out what was not posted', () => {
       expect(parseReport(reportOf([]), NOW)).to.include({
         syncStatus: 'SYNCED',

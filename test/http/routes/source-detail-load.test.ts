@@ -3,8 +3,9 @@ import { type Service, reportBody, startService, until } from '../../fixtures.ts
 import { parseAnswer, get, openWire } from '../../wire.ts';
 
 const LAB = '/api/status/rsyslog/rsyslog-lab';
-/** Of one client, at a time. */
+/** At a time, of one client and of all. */
 const AT_ONCE = 4;
+const AT_ONCE_OF_ALL = 8;
 /** Of one client. */
 const MAX_WAITING = 500;
 
@@ -20,6 +21,7 @@ describe('one source over HTTP, asked for very often', () => {
     gate = Promise.withResolvers<void>();
     gate.promise.catch(() => {});
     service = await startService({
+      trustedProxies: 1,
       wrapStore: (store) => ({
         ...store,
         async detail(...args: Parameters<typeof store.detail>) {
@@ -51,6 +53,22 @@ describe('one source over HTTP, asked for very often', () => {
     gate.resolve();
     expect(new Set(await statusesOf(answers))).to.deep.equal(new Set([200]));
     expect(mostRunning).to.equal(AT_ONCE);
+  });
+
+  it('is read for another client while one has asked too often, and not for very many clients at once', async () => {
+    const ask = (client: number): Promise<Response> =>
+      service.request(LAB, { headers: { 'X-Forwarded-For': `192.0.2.${client}` } });
+    const answers = Array.from({ length: 20 }, () => ask(1));
+    await until(() => running === AT_ONCE);
+    answers.push(...Array.from({ length: 3 }, () => ask(2)));
+    await until(() => running === AT_ONCE + 3);
+    answers.push(...Array.from({ length: 20 }, (_, i) => ask(3 + i)));
+    await until(() => running === AT_ONCE_OF_ALL);
+    // they were asked before, and have not been read when this is answered
+    expect((await service.request('/healthz')).status).to.equal(200);
+    gate.resolve();
+    expect(new Set(await statusesOf(answers))).to.deep.equal(new Set([200]));
+    expect(mostRunning).to.equal(AT_ONCE_OF_ALL);
   });
 
   it('is read on after reads that fail', async () => {
