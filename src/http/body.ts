@@ -60,10 +60,11 @@ function readAll(request: IncomingMessage, encoding: string, entry: BodyEntry, m
   const source = decompressor ?? request;
   const chunks: Buffer[] = [];
   let size = 0;
+  let packedSize = 0;
 
   entry.onEvicted = fail;
   source.on('data', take).on('end', end).on('error', fail);
-  if (decompressor !== undefined) request.pipe(decompressor);
+  if (decompressor !== undefined) request.on('data', countPacked).pipe(decompressor);
   request.on('error', fail).on('close', leave);
   if (request.destroyed) leave();
   return promise.finally(stop);
@@ -77,6 +78,12 @@ function readAll(request: IncomingMessage, encoding: string, entry: BodyEntry, m
     } catch (error) {
       fail(error as Error);
     }
+  }
+
+  /** What unpacks to nothing has no end otherwise. */
+  function countPacked(chunk: Buffer): void {
+    packedSize += chunk.length;
+    if (packedSize > maxBytes) fail(tooLarge(maxBytes));
   }
 
   function end(): void {
@@ -97,7 +104,7 @@ function readAll(request: IncomingMessage, encoding: string, entry: BodyEntry, m
     source.off('data', take).off('end', end);
     request.off('close', leave);
     if (decompressor === undefined) return;
-    request.unpipe(decompressor);
+    request.off('data', countPacked).unpipe(decompressor);
     decompressor.destroy();
   }
 }
