@@ -6,9 +6,13 @@ export const MAX_FILES = 10_000;
 export const MAX_KEY_LENGTH = 200;
 /** The names that a repo and a server may have. They are safe in labels, URLs, comma lists and badges. */
 export const KEY = '^[A-Za-z0-9][A-Za-z0-9._:/@-]*$';
-/** `user:secret@`, as in a URL. Such a name is refused: everybody who reads would see the password. */
-export const KEY_WITH_PASSWORD = ':[^/@]*@';
-const URL_WITH_PASSWORD = '^[A-Za-z][A-Za-z0-9+.-]*://[^/?#]*:[^/?#]*@';
+/**
+ * `user:secret@`, as in a URL. Such a name is refused: everybody who reads would see the password. No part of it can match in two ways:
+ * patterns are tried on texts of any length, and the time must not grow with the square of that.
+ */
+export const KEY_WITH_PASSWORD = '(?:^|[/@])[^/@:]*:[^/@]*@';
+/** As clients read URLs: the host may stand behind any number of slashes, in either direction. */
+const URL_WITH_PASSWORD = String.raw`^[A-Za-z][A-Za-z0-9+.-]*:[/\\]*(?:[^/\\?#:][^/?#:]*)?:[^/?#]*@`;
 /** The most labels that one source may have. */
 const MAX_LABELS = 16;
 const MAX_MESSAGE_LENGTH = 2000;
