@@ -24,7 +24,7 @@ RUN NODE_COMPILE_CACHE=/app/compile-cache DATA_DIR=/tmp/data HOST=127.0.0.1 PORT
         const answer = await fetch(url + "/api/status", { method: "POST", headers, body: JSON.stringify(report) }); \
         if (answer.status !== 201) throw new Error(await answer.text()); \
         const { paths } = await (await fetch(url + "/openapi.json")).json(); \
-        for (const path of Object.keys(paths)) await fetch(url + path.replace("{repo}", "r").replace("{server}", "s")); \
+        for (const path of Object.keys(paths)) await fetch(url + path.replace("{repo_name}", "r").replace("{server_name}", "s")); \
         service.kill(); \
       });' && \
     chmod -R a=rX compile-cache

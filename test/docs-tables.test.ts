@@ -16,13 +16,16 @@ type Schema = {
   readonly enum?: unknown;
   readonly properties?: Readonly<Record<string, Schema>>;
   readonly items?: Schema;
+  readonly oneOf?: unknown;
+  readonly $ref?: string;
 };
 
 /** The fields of an object, those of objects in lists as `list[].field`. */
 function fieldsOf({ properties = {} }: Schema): string[] {
-  return Object.entries(properties).flatMap(([name, { items }]) =>
-    items?.properties === undefined ? [name] : fieldsOf(items).map((field) => `${name}[].${field}`),
-  );
+  return Object.entries(properties).flatMap(([name, { items }]) => {
+    const item: Schema | undefined = items?.$ref?.endsWith('/BrokenRule') ? schemas.BrokenRule : items;
+    return item?.properties === undefined ? [name] : fieldsOf(item).map((field) => `${name}[].${field}`);
+  });
 }
 
 /** The samples of a family, as the values of their labels. Buckets are no labels of their own. */
@@ -92,11 +95,12 @@ describe('the tables of the documentation', () => {
   const answers: readonly (readonly [page: string, of: string, schema: Schema, without?: Schema])[] = [
     ['docs/reports.md', 'a receipt', schemas.Receipt],
     ['docs/reports.md', 'a problem', schemas.Problem],
-    ['docs/reading.md', '`/status.json`', schemas.Source],
-    ['docs/reading.md', '`/api/status/{repo}/{server}`', schemas.SourceDetail, schemas.Source],
-    ['docs/reading.md', '`/files.json`', schemas.File],
+    ['docs/reading.md', '`/status.json`', schemas.SourceRow],
+    ['docs/reading.md', '`/api/status/{repo}/{server}`', schemas.SourceDetail, schemas.SourceRow],
+    ['docs/reading.md', '`/files.json`', schemas.DriftedFile],
+    ['docs/reading.md', '`/repos.json`, `/servers.json`', schemas.Tally],
     ['docs/reading.md', '`/summary.json`', schemas.Summary],
-    ['docs/reading.md', '`/history.json`', schemas.Change],
+    ['docs/reading.md', '`/history.json`', schemas.StateChange],
     ['docs/reading.md', '`/drifts.json`', schemas.Drift],
   ];
   for (const [page, of, schema, without = {}] of answers) {
@@ -132,7 +136,7 @@ describe('the tables of the documentation', () => {
     const served = Object.entries(paths).flatMap(([path, item]) =>
       Object.keys(item)
         .filter((method) => method !== 'parameters')
-        .map((method) => `${method.toUpperCase()} ${path}`),
+        .map((method) => `${method.toUpperCase()} ${path.replaceAll('_name}', '}')}`),
     );
     const inDocs = rowsOf('docs/reading.md', 'route').flatMap(([routes]) => codesOf(routes));
     expect(read('docs/reports.md')).to.include('`POST /api/status`');

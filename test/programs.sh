@@ -7,7 +7,7 @@ set -euo pipefail
 
 suites_wanted=${1:-}
 
-# program:Debian package:the suites that need it. Without a package: Debian's is too old.
+# program:Debian packages:the suites that need it. Without a package: Debian's is too old.
 wanted=(
   'prometheus:prometheus:test/e2e'
   'promtool:prometheus:test/e2e test/prometheus test/grafana/promql.test.ts'
@@ -24,6 +24,8 @@ wanted=(
   'buildah:buildah:test/e2e/image.test.ts'
   'debootstrap:debootstrap:test/e2e/image.test.ts'
   'kubectl::test/k8s'
+  'gcc:gcc libc6-dev:test/long'
+  'faketime:faketime:test/long'
 )
 
 advise() {
@@ -37,9 +39,12 @@ missing=() packages=()
 for entry in "${wanted[@]}"; do
   IFS=: read -r program package suites <<<"$entry"
   [[ $suites == *"$suites_wanted"* ]] || continue
+  # npm test does without what only the campaigns need
+  [ -n "$suites_wanted" ] || [ "$suites" != test/long ] || continue
   command -v "$program" >/dev/null && continue
   missing+=("$entry")
-  [ -z "$package" ] || packages+=("$package")
+  read -ra needed <<<"$package"
+  packages+=("${needed[@]}")
 done
 [ ${#missing[@]} -gt 0 ] || exit 0
 

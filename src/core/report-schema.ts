@@ -6,9 +6,13 @@ export const MAX_FILES = 10_000;
 export const MAX_KEY_LENGTH = 200;
 /** The names that a repo and a server may have. They are safe in labels, URLs, comma lists and badges. */
 export const KEY = '^[A-Za-z0-9][A-Za-z0-9._:/@-]*$';
-/** `user:secret@`, as in a URL. Such a name is refused: everybody who reads would see the password. */
-export const KEY_WITH_PASSWORD = ':[^/@]*@';
-const URL_WITH_PASSWORD = '^[A-Za-z][A-Za-z0-9+.-]*://[^/?#]*:[^/?#]*@';
+/**
+ * `user:secret@`, as in a URL. Such a name is refused: everybody who reads would see the password. No part of it can match in two ways:
+ * patterns are tried on texts of any length, and the time must not grow with the square of that.
+ */
+export const KEY_WITH_PASSWORD = '(?:^|[/@])[^/@:]*:[^/@]*@';
+/** As clients read URLs: the host may stand behind any number of slashes, in either direction. */
+const URL_WITH_PASSWORD = String.raw`^[A-Za-z][A-Za-z0-9+.-]*:[/\\]*(?:[^/\\?#:][^/?#:]*)?:[^/?#]*@`;
 /** The most labels that one source may have. */
 const MAX_LABELS = 16;
 const MAX_MESSAGE_LENGTH = 2000;
@@ -17,7 +21,7 @@ const MAX_DRIFT_COUNT = Number.MAX_SAFE_INTEGER;
 /** The names that a label may have: those of Prometheus. */
 export const LABEL_NAME = '^[a-zA-Z_][a-zA-Z0-9_]{0,62}$';
 /** Half a character has no UTF-8, and would come back as another one. */
-const WELL_FORMED = String.raw`^\P{Cs}*$`;
+export const WELL_FORMED = String.raw`^\P{Cs}*$`;
 const key = {
   type: 'string',
   minLength: 1,
@@ -28,7 +32,7 @@ const key = {
 } as const;
 
 /**
- * The body of `POST /api/status`. This schema validates the body, defines {@link ReportBody} and is part of `/openapi.json`.
+ * The body of `POST /api/status`. This schema validates the body and defines {@link ReportBody}; `http/openapi-report.ts` publishes it.
  * Each description completes the sentence "must be …", which a 422 shows. Rules across fields are in `report.ts`.
  * An optional field counts as absent if it is null or an empty text.
  */
@@ -46,6 +50,7 @@ export const reportSchema = {
     },
     drift_count: {
       type: 'integer',
+      format: 'int64',
       minimum: 0,
       maximum: MAX_DRIFT_COUNT,
       description: 'a whole number, the length of files; more with files_truncated',

@@ -39,6 +39,8 @@ export type Report = {
 const ajv = new Ajv2020({ allErrors: true, verbose: true, strict: true, allowUnionTypes: true, formats: {} });
 // read once, in parseReport
 ajv.addFormat('date-time', true);
+// for clients: no more than JavaScript counts exactly is taken
+ajv.addFormat('int64', true);
 ajv.addFormat(
   'uri',
   (text: string) => text === '' || (/^https?:\/\/[^\s\p{Cc}\p{Cs}]+$/iu.test(text) && URL.canParse(text)),
@@ -48,6 +50,9 @@ const isBody = ajv.compile<ReportBody>(reportSchema);
 const KEY_PATTERN = new RegExp(KEY);
 const PASSWORD = new RegExp(KEY_WITH_PASSWORD);
 const BODY_FIELDS = new Set(Object.keys(reportSchema.properties));
+const OPTIONAL_FIELDS = Object.keys(reportSchema.properties).filter(
+  (name) => !reportSchema.required.some((required) => required === name),
+);
 const FILE_FIELDS = new Set(Object.keys(reportSchema.properties.files.items.properties));
 
 /**
@@ -55,7 +60,8 @@ const FILE_FIELDS = new Set(Object.keys(reportSchema.properties.files.items.prop
  * @param now the service's clock, milliseconds
  * @throws {Refusal} `invalid`, with every broken rule
  */
-export function parseReport(value: unknown, now: number): Report {
+export function parseReport(posted: unknown, now: number): Report {
+  const value = withoutEmptyTexts(posted);
   const lastCheckMs =
     isRecord(value) && typeof value.last_check === 'string' ? parseTimestamp(value.last_check) : Number.NaN;
   const tooMany = tooManyFiles(value);
@@ -103,6 +109,13 @@ export function sourceOf(body: unknown): { repo: string; server: string } | unde
     ({ repo, server } = body);
   }
   return isKey(repo) && isKey(server) ? { repo, server } : undefined;
+}
+
+/** An optional field of any type counts as absent if it is an empty text: that is what scripts make of a variable that is not set. */
+function withoutEmptyTexts(value: unknown): unknown {
+  if (!isRecord(value)) return value;
+  const empty = OPTIONAL_FIELDS.filter((name) => value[name] === '');
+  return empty.length === 0 ? value : { ...value, ...Object.fromEntries(empty.map((name) => [name, null])) };
 }
 
 function invalid(errors: readonly ValidationError[]): Refusal {

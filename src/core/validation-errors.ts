@@ -85,7 +85,7 @@ function typeName(value: unknown): string {
   return typeof value === 'object' ? 'an object' : `a ${typeof value}`;
 }
 
-/** A value as JSON, shortened. Of what is nested deeply only that it is: a recursion as deep as the value would end in an error. */
+/** A value as JSON, shortened, without passwords. Of what is nested deeply only that it is: a recursion as deep as the value would end in an error. */
 export function preview(value: unknown): string {
   const text = toText(value, MAX_PREVIEW_DEPTH);
   return text.length > MAX_PREVIEW_CHARS ? `${text.slice(0, MAX_PREVIEW_CHARS)}…` : text;
@@ -93,12 +93,19 @@ export function preview(value: unknown): string {
 
 /** JSON of at least the first {@link MAX_PREVIEW_CHARS} characters. */
 function toText(value: unknown, depth: number): string {
-  if (typeof value === 'string') return JSON.stringify(value.slice(0, MAX_PREVIEW_CHARS + 1));
+  if (typeof value === 'string')
+    return mayHoldPassword(value) ? '"…"' : JSON.stringify(value.slice(0, MAX_PREVIEW_CHARS + 1));
   if (typeof value !== 'object' || value === null) return String(value);
   if (depth === 0) return Array.isArray(value) ? '[…]' : '{…}';
   if (Array.isArray(value)) return `[${join(value.values(), (item) => toText(item, depth - 1))}]`;
   const entries = Object.entries(value).values();
   return `{${join(entries, ([key, item]) => `${toText(key, 0)}:${toText(item, depth - 1)}`)}}`;
+}
+
+/** As in `user:secret@host`, wherever that may stand. */
+export function mayHoldPassword(text: string): boolean {
+  const colon = text.indexOf(':');
+  return colon !== -1 && text.lastIndexOf('@') > colon;
 }
 
 function join<T>(items: Iterable<T>, show: (item: T) => string): string {

@@ -10,7 +10,7 @@ import { createDelivery } from './delivery.ts';
 import { createFleetEtag } from './etag.ts';
 import type { EventStream } from './event-stream.ts';
 import type { Metrics } from './metrics.ts';
-import { type Places, type PlacesOptions, createPlaces } from './places.ts';
+import { type Places, type PlacesOptions, createPlaces, inPlace } from './places.ts';
 import { answerFailure, createRequestMiddleware } from './request.ts';
 import { createEventsRoute } from './routes/events.ts';
 import { createHealthRoutes } from './routes/health.ts';
@@ -58,6 +58,9 @@ const READER_LIMITS: ReaderLimits = { stallMs: 30_000, maxWaitMs: 10_000, maxHol
 /** Of bodies in memory that readers have not taken yet. At the bound those are cut off who have taken nothing for the longest time. */
 const MAX_UNREAD_BYTES = 67_108_864;
 
+/** Each is soon served: whoever asks for all sources one by one, many at a time, may do so. */
+const MAX_WAITING_DETAILS = 1000;
+
 const READER_LEFT = new Set<string | undefined>(['ERR_STREAM_PREMATURE_CLOSE', 'ECONNRESET', 'EPIPE']);
 
 /** The service over HTTP. */
@@ -96,7 +99,9 @@ function createRoutes(options: AppOptions, places: Places, unread: Unread): Rout
   const history = createHistoryRoutes(options, etagAt);
   const removals = createRemovalRoutes(options);
   const health = createHealthRoutes(fleet, isStopping);
-  const getSource = createSourceDetailRoute(options);
+  // not among the lists: a detail is short work, and none waits for a list
+  const detailPlaces = createPlaces({ ...(options.readerLimits ?? READER_LIMITS), maxWaiting: MAX_WAITING_DETAILS });
+  const getSource = inPlace(detailPlaces, createSourceDetailRoute(options));
   // all methods, so that one that nobody has here is a 405, or a 404 where there is no route
   // exact paths, so that a proxy's rule for one of them cannot be walked around
   const router = new Router({ methods: [...METHODS], sensitive: true, strict: true });

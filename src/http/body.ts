@@ -76,10 +76,11 @@ function readAll(request: IncomingMessage, encoding: string, entry: BodyEntry, m
   let size = 0;
   /** Undefined: there were blanks only so far. */
   let isList: boolean | undefined;
+  let packedSize = 0;
 
   entry.onEvicted = fail;
   source.on('data', take).on('end', end).on('error', fail);
-  if (decompressor !== undefined) request.pipe(decompressor);
+  if (decompressor !== undefined) request.on('data', countPacked).pipe(decompressor);
   request.on('error', fail).on('close', leave);
   if (request.destroyed) leave();
   return promise.finally(stop);
@@ -94,6 +95,12 @@ function readAll(request: IncomingMessage, encoding: string, entry: BodyEntry, m
     } catch (error) {
       fail(error as Error);
     }
+  }
+
+  /** What unpacks to nothing has no end otherwise. */
+  function countPacked(chunk: Buffer): void {
+    packedSize += chunk.length;
+    if (packedSize > maxBytes) fail(tooLarge(maxBytes));
   }
 
   function end(): void {
@@ -114,7 +121,7 @@ function readAll(request: IncomingMessage, encoding: string, entry: BodyEntry, m
     source.off('data', take).off('end', end);
     request.off('close', leave);
     if (decompressor === undefined) return;
-    request.unpipe(decompressor);
+    request.off('data', countPacked).unpipe(decompressor);
     decompressor.destroy();
   }
 }

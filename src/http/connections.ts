@@ -220,7 +220,10 @@ function older(a: Connection | undefined, b: Connection | undefined): Connection
 function rememberPeer(inHandshake: Map<string, Connection>, connection: Connection): void {
   const peer = peerOf(connection.socket);
   inHandshake.set(peer, connection);
-  connection.socket.once('close', () => inHandshake.delete(peer));
+  connection.socket.once('close', () => {
+    // a new one from the same port may have come before this one was known to be gone
+    if (inHandshake.get(peer) === connection) inHandshake.delete(peer);
+  });
 }
 
 /** Two open connections never share it. */

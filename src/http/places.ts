@@ -1,7 +1,10 @@
 import type { ServerResponse } from 'node:http';
+import { setImmediate as nextTurn } from 'node:timers/promises';
+import type { Context } from 'koa';
 import { Refusal } from '../core/refusal.ts';
+import { clientOf } from './client.ts';
 
-/** Places for answers that take work or memory: lists while they are rendered, and for as long as they are streamed. */
+/** Places for answers that take work or memory: while they are made, and those that are streamed until their end. */
 export type Places = {
   /**
    * Waits for a place, first come, first served. Never settles when the client leaves before: nobody waits for the answer any more.
@@ -17,21 +20,22 @@ export type PlacesOptions = {
   readonly maxWaitMs: number;
   /** Who has had a place longer than this is cut off for who waits: a slow reader must not lock others out. */
   readonly maxHoldMs: number;
+  /** More are refused. */
+  readonly maxWaiting?: number;
 };
 
 const MAX_PLACES = 8;
 /** One client takes no more, so that others find a place; the rest of its requests wait. */
 const MAX_PLACES_PER_CLIENT = 4;
-/** More are refused. */
+/** More are refused; of one client, more than half as many. */
 const MAX_WAITING = 100;
-const MAX_WAITING_PER_CLIENT = 50;
 /** How often, within `maxHoldMs`, it is looked whether somebody has had a place for too long. */
 const LOOKS = 30;
 
 type Holder = { readonly client: string; readonly response: ServerResponse; readonly since: number };
 type Waiter = { readonly client: string; admit(): void };
 
-export function createPlaces({ maxWaitMs, maxHoldMs }: PlacesOptions): Places {
+export function createPlaces({ maxWaitMs, maxHoldMs, maxWaiting = MAX_WAITING }: PlacesOptions): Places {
   /** In the order of time, as `waiting`. */
   const holders = new Set<Holder>();
   const waiting = new Set<Waiter>();
@@ -63,7 +67,7 @@ export function createPlaces({ maxWaitMs, maxHoldMs }: PlacesOptions): Places {
     return new Promise((resolve, reject) => {
       const patience = setTimeout(() => {
         leave();
-        reject(overloaded('None of the lists before this one was finished in time'));
+        reject(overloaded('None of the answers before this one was finished in time'));
       }, maxWaitMs);
       const waiter = {
         client,
@@ -102,11 +106,25 @@ export function createPlaces({ maxWaitMs, maxHoldMs }: PlacesOptions): Places {
     async take(client, response) {
       if (response.destroyed) return new Promise(() => {});
       if (hasRoom(client)) return hold(client, response);
-      if (waiting.size >= MAX_WAITING || countOf(waiting, client) >= MAX_WAITING_PER_CLIENT) {
-        throw overloaded('Too many lists are being sent or wait to be');
+      if (waiting.size >= maxWaiting || countOf(waiting, client) >= maxWaiting / 2) {
+        throw overloaded('Too many long answers are being sent or wait to be');
       }
       return wait(client, response);
     },
+  };
+}
+
+/** Makes the answer when there is a place for it. The place is given back when the answer is made, whole: what it takes then is counted elsewhere. */
+export function inPlace(places: Places, route: (ctx: Context) => Promise<void>): (ctx: Context) => Promise<void> {
+  return async (ctx) => {
+    const giveBack = await places.take(clientOf(ctx), ctx.res);
+    try {
+      // those who wait would otherwise all be served in one go
+      await nextTurn();
+      await route(ctx);
+    } finally {
+      giveBack();
+    }
   };
 }
 

@@ -94,11 +94,13 @@ function showFilter(value: string | string[] | undefined): string | string[] | u
 
 /**
  * Names and paths are what clients make them. A password in a URL (`user:secret@host`), and a query or fragment that was encoded by
- * mistake, stay out of the log.
+ * mistake, stay out of the log, however often they were encoded.
  */
 function hideSecrets(text: string): string {
-  const parts = text.replace(/([?#;=]|%3f|%23|%3b|%3d).*$/is, '$1***').split(/(\/|%2f| )/i);
-  return parts.map(hidePassword).join('');
+  const onceEncoded = text.replace(/%(?:25)+/g, '%');
+  const parts = onceEncoded.replace(/([?#;=]|%3f|%23|%3b|%3d).*$/is, '$1***').split(/(\/|%2f| )/i);
+  const hidden = parts.map(hidePassword).join('');
+  return hidden === onceEncoded ? text : hidden;
 }
 
 /** By hand, because a regular expression for it would take time for the square of the length. */

@@ -3,6 +3,7 @@ import { Readable } from 'node:stream';
 import type { Context, Middleware, Next } from 'koa';
 import type { Logger } from 'pino';
 import { Refusal } from '../core/refusal.ts';
+import { mayHoldPassword } from '../core/validation-errors.ts';
 import { StoreError } from '../store/store.ts';
 import { drain, isUnread } from './drain.ts';
 import type { Metrics } from './metrics.ts';
@@ -105,8 +106,12 @@ export function toRefusal(error: unknown): Refusal {
     return new Refusal('store_unavailable', 'The store could not be read', { cause: error });
   }
   const { status, message } = error as { status?: number; message: string };
-  // what the body parser throws
-  if (status === 400) return new Refusal('malformed', `The body is not JSON: ${message}`);
+  // what the body parser throws; it quotes what stands there
+  if (status === 400)
+    return new Refusal(
+      'malformed',
+      `The body is not JSON: ${mayHoldPassword(message) ? 'it cannot be read' : message}`,
+    );
   const detail = 'Something went wrong here; the log has it under this request_id';
   return new Refusal('internal', detail, { cause: error });
 }

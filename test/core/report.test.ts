@@ -35,6 +35,14 @@ describe('report', () => {
       expect({ ...diffs }).to.deep.equal({ 'rsyslog.conf': '-a\n+b\n' });
     });
 
+    for (const absent of [null, '']) {
+      it(`takes optional fields that are ${JSON.stringify(absent)} for absent`, () => {
+        const names = ['stale_after_seconds', 'commit', 'pipeline_url'];
+        const body = reportBody(Object.fromEntries(names.map((name) => [name, absent])));
+        expect(parseReport(body, NOW)).to.deep.equal(parseReport(reportBody(), NOW));
+      });
+    }
+
     it('leaves out what was not posted', () => {
       expect(parseReport(reportOf([]), NOW)).to.include({
         syncStatus: 'SYNCED',
@@ -244,6 +252,12 @@ describe('report', () => {
       '/pipeline_url',
       'must be an http or https URL',
     ],
+    [
+      'a URL with half a character',
+      reportBody({ pipeline_url: 'https://ci/\ud800' }),
+      '/pipeline_url',
+      'must be an http',
+    ],
     ['a URL without host', reportBody({ pipeline_url: 'https://' }), '/pipeline_url', 'must be an http or https URL'],
     [
       'a URL of 2,049 characters',
@@ -343,6 +357,50 @@ describe('report', () => {
       );
       expect(refusalOf(null).message).to.match(/^the body must be a JSON object/);
     });
+  });
+
+  describe('a password', () => {
+    const SECRET = 'hunter2';
+    const places: readonly (readonly [what: string, name: string, value: unknown])[] = [
+      ['a repo', 'repo', `token:${SECRET}@git.example.org/web`],
+      ['a repo that is a URL', 'repo', `https://token:${SECRET}@git.example.org/web`],
+      ['a server behind another @', 'server', `a@token:${SECRET}@lab`],
+      ['a server without a user', 'server', `:${SECRET}@lab`],
+      ['a URL', 'pipeline_url', `https://token:${SECRET}@ci/1`],
+      ['a URL without a user', 'pipeline_url', `https://:${SECRET}@ci/1`],
+      ['a URL with a slash too many', 'pipeline_url', `https:///token:${SECRET}@ci/1`],
+      ['a URL with many slashes', 'pipeline_url', `https:////\\/token:${SECRET}@ci/1`],
+      ['a URL with backslashes', 'pipeline_url', `https:\\\\token:${SECRET}@ci/1`],
+      ['a URL of another scheme', 'pipeline_url', `ssh://token:${SECRET}@ci/1`],
+      ['a URL without scheme', 'pipeline_url', `token:${SECRET}@ci/1`],
+      ['a URL with a space', 'pipeline_url', `https://token:${SECRET}@ci/ 1`],
+      ['a commit', 'commit', `https://token:${SECRET}@git.example.org/web`],
+      ['a status', 'sync_status', `https://token:${SECRET}@git.example.org/web`],
+      ['a list that is a status', 'sync_status', [{ [`token:${SECRET}@ci`]: `token:${SECRET}@ci` }]],
+      ['a time', 'last_check', `https://token:${SECRET}@ci/1`],
+      ['a file name', 'files', [{ name: `\nhttps://token:${SECRET}@ci/${'x'.repeat(100)}` }, { name: 'b' }]],
+    ];
+    for (const [what, name, value] of places) {
+      it(`in ${what} is refused and not repeated`, () => {
+        const { reason, message, errors } = refusalOf(reportBody({ [name]: value }));
+        expect(reason).to.equal('invalid');
+        expect(errors?.[0]?.pointer).to.match(new RegExp(`^/${name}`));
+        expect(JSON.stringify({ message, errors })).to.not.contain(SECRET);
+      });
+    }
+
+    const harmless: readonly (readonly [what: string, name: string, value: string])[] = [
+      ['an address of ssh', 'repo', 'git@git.example.org:acme/web'],
+      ['a port before a digest', 'repo', 'registry.example.org:5000/acme/web@sha256'],
+      ['a user without a password', 'repo', 'https://git@git.example.org/web'],
+      ['an @ in a path', 'pipeline_url', 'https://ci:8443/@acme/web'],
+      ['an @ in a query', 'pipeline_url', 'https://ci:8443?by=ada@example.org'],
+    ];
+    for (const [what, name, value] of harmless) {
+      it(`is not seen in ${what}`, () => {
+        expect(() => parseReport(reportBody({ [name]: value }), NOW)).not.to.throw();
+      });
+    }
   });
 
   describe('the answer to a huge bad body stays small', () => {

@@ -1,4 +1,5 @@
 /** What a careless or hostile client does, each bounded in number and time. None of them waits for a service that is gone. */
+import { randomBytes } from 'node:crypto';
 import { type Socket, connect } from 'node:net';
 import { setTimeout } from 'node:timers/promises';
 import { reportBody, reportOf } from '../fixtures.ts';
@@ -30,6 +31,16 @@ function bulkyReport(server: string): string {
   const changes = { repo: 'hostile', server, last_check: new Date().toISOString(), drift_count: 1 };
   const body = JSON.stringify(reportBody({ ...changes, files: [{ name: 'a', diff: '' }] }));
   return body.replace('"diff":""', `"diff":"${'x'.repeat(MIB - body.length - 16)}"`);
+}
+
+/** One report of almost a MiB that is kept: many diffs, which do not pack well. */
+function diffsReport(server: string): string {
+  const files = Array.from({ length: 60 }, (_, i) => ({
+    name: `file-${i}`,
+    diff: randomBytes(12_000).toString('base64'),
+  }));
+  const changes = { repo: 'hostile', server, last_check: new Date().toISOString(), drift_count: files.length };
+  return JSON.stringify(reportBody({ ...changes, files }));
 }
 
 export const hostileLoads: readonly HostileLoad[] = [
@@ -76,6 +87,14 @@ export const hostileLoads: readonly HostileLoad[] = [
     name: 'clients that ask for metrics, compressed, and never read',
     run: (port, { clients, holdMs }) =>
       hold(port, clients, holdMs, (socket) => socket.write(get('/metrics', 'Accept-Encoding: gzip\r\n'))),
+  },
+  {
+    name: 'clients that ask for a large source in full, compressed, and never read',
+    async run(port, { clients, holdMs }) {
+      await post(port, diffsReport('in-full'));
+      const request = get('/api/status/hostile/in-full', 'Accept-Encoding: gzip\r\n');
+      await hold(port, clients * 3, holdMs, (socket) => socket.write(request));
+    },
   },
   {
     name: 'queries of the past over a wide range that are left after a second',

@@ -47,7 +47,7 @@ export async function killUnderLoad(kills: number, onKill: (soFar: Campaign) => 
 }
 
 /** What must never be in the database, whenever the process was killed. */
-function contradictions(file: string): unknown[] {
+export function contradictions(file: string): unknown[] {
   const db = new DatabaseSync(file);
   try {
     return [

@@ -196,7 +196,12 @@ describe('over HTTP, the service', () => {
     const { openapi, servers, paths } = JSON.parse(text) as Record<string, object>;
     expect(openapi).to.match(/^3\.1\./);
     expect(servers).to.deep.equal([{ url: 'https://status.example.org' }]);
-    expect(paths).to.include.all.keys('/api/status', '/status.json', '/metrics', '/api/status/{repo}/{server}');
+    expect(paths).to.include.all.keys(
+      '/api/status',
+      '/status.json',
+      '/metrics',
+      '/api/status/{repo_name}/{server_name}',
+    );
   });
 
   it('measures each request by its route, never by its path', async () => {

@@ -249,6 +249,9 @@ describe('over HTTP', () => {
     for (const path of [
       '/api/status/https:%2F%2Fuser:hunter2@git.example.org%2Fweb/web-1',
       '/api/status/https%3A%2F%2Fuser%3Ahunter2%40git.example.org%2Fweb/web-1',
+      '/api/status/https%253A%252F%252Fuser%253Ahunter2%2540git.example.org%252Fweb/web-1',
+      '/api/status/https%25253A%25252F%25252Fuser%25253Ahunter2%252540git.example.org/web-1',
+      '/api/status/web%253Ftoken%253Dhunter2/web-1',
       '/api/status/https://user:hunter2@git.example.org/web/web-1',
       '/api/status/user:hunter2:hunter2@host/web-1',
       '/api/status/user::hunter2@@host/web-1',

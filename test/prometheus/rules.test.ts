@@ -50,7 +50,7 @@ describe('alert rules', () => {
   it('have a runbook that asks only for routes that exist', () => {
     const { paths } = JSON.parse(renderOpenApi('0.0.0', undefined)) as { paths: Record<string, unknown> };
     const asked = [...runbook.matchAll(/\$URL([^"?`]+)/g)].map(([, path = '']) =>
-      path.replace('REPO', '{repo}').replace('SERVER', '{server}'),
+      path.replace('REPO', '{repo_name}').replace('SERVER', '{server_name}'),
     );
     expect(asked.length).to.be.greaterThan(0);
     expect(Object.keys(paths)).to.include.members(asked);

@@ -85,6 +85,11 @@ describe('a report that is sent', () => {
   });
 
   describe('that is not JSON', () => {
+    it('is refused without a password that stands where it breaks', async () => {
+      const problem = await expectProblem(await sendJson('{"repo":"u:hunter2@h"x}'), 400, 'malformed');
+      expect(problem.detail).to.not.contain('hunter2');
+    });
+
     const refused: readonly (readonly [what: string, body: string])[] = [
       ['an empty body', ''],
       ['only spaces', '   '],
@@ -381,6 +386,13 @@ describe('a huge report without sense', () => {
     ['a number of very many digits', VALID.replace('"drift_count":2', `"drift_count":${'9'.repeat(500_000)}`), 422],
     ['a list of very many nothings', VALID.replace('"files":[', `"files":[${'0,'.repeat(200_000)}`), 422],
     ['a list of very many wrong files', VALID.replace('"files":[', `"files":[${'{"name":""},'.repeat(9990)}`), 422],
+    // each takes hours where time grows with the square of the length
+    ...['repo', 'server', 'pipeline_url', 'commit', 'last_check'].flatMap((name) =>
+      [':', '@', '/', ':/', ' ', 'a:'].map((text) => {
+        const value = `https://${text.repeat(Math.floor(900_000 / text.length))}`;
+        return [`very many ${text} in ${name}`, JSON.stringify(reportBody({ [name]: value })), 422] as const;
+      }),
+    ),
     ['objects in objects in a field that is not kept', VALID.replace('{', `{"x":${objects},`), 201],
   ];
   for (const [what, body, status] of bodies) {

@@ -1,4 +1,4 @@
-import { copyFileSync, mkdirSync, readdirSync, renameSync, rmSync, truncateSync, unlinkSync } from 'node:fs';
+import { copyFileSync, mkdirSync, readdirSync, renameSync, rmSync, statSync, truncateSync, unlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect } from 'chai';
 import { makeFolder } from '../../fixtures.ts';
@@ -33,6 +33,15 @@ const FAULTS: readonly (readonly [what: string, run: (files: Files) => void, nam
   ['the log is moved', ({ log, aside }) => renameSync(log, aside), /gitops-status\.db-wal is gone/],
   ['the log is emptied', ({ log }) => truncateSync(log), /gitops-status\.db-wal has lost its end/],
   ['the log is cut', ({ log }) => truncateSync(log, 100), /gitops-status\.db-wal has lost its end/],
+  [
+    'the log is emptied amid a commit, whose end makes it as long as before',
+    ({ log }) => {
+      const { size } = statSync(log);
+      truncateSync(log);
+      truncateSync(log, size);
+    },
+    /gitops-status\.db-wal has lost what was in it/,
+  ],
   ['the index of the log is deleted', ({ database }) => unlinkSync(`${database}-shm`), /gitops-status\.db-shm is gone/],
   ['the lock is deleted', ({ folder }) => unlinkSync(join(folder, 'lock.db')), /lock\.db is gone/],
 ];
