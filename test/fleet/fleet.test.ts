@@ -272,6 +272,25 @@ describe('fleet', () => {
       await expectAgreement();
     });
 
+    it('of very many lets reports through meanwhile', async () => {
+      const large = await open({ limits: toLimits(4000, 500_000) });
+      await Promise.all(Array.from({ length: 3000 }, (_, i) => submit([], { server: `s${i}` }, large)));
+      const removed = large.remove(large.list());
+      await submit([], { server: 'new' }, large);
+      expect(large.size).to.be.greaterThan(1000);
+      expect(await removed).to.equal(3000);
+      expect(large.list().map(({ snapshot }) => snapshot.server)).to.deep.equal(['new']);
+    });
+
+    it('of very many goes on with those that could be removed when some could not', async () => {
+      const large = await open({ limits: toLimits(4000, 500_000) });
+      await Promise.all(Array.from({ length: 1200 }, (_, i) => submit([], { server: `s${i}` }, large)));
+      disk.fail('full');
+      expect(await refusalOf(large.remove(large.list()))).to.include({ reason: 'store_unavailable' });
+      disk.heal();
+      expect(await large.remove(large.list())).to.equal(1200);
+    });
+
     it('of nothing is done at once', async () => {
       expect(await fleet.remove([])).to.equal(0);
       expect(commits).to.deep.equal([]);
