@@ -65,6 +65,17 @@ describe('places for long answers', () => {
     await until(() => waiting[2]?.giveBack !== undefined);
   });
 
+  it('are not kept for who has left while he waited', async () => {
+    create();
+    const [first] = await take('a', OF_ONE_CLIENT);
+    const left = ask('a');
+    const waiting = ask('a');
+    left.response.leave();
+    first?.giveBack?.();
+    await until(() => waiting.giveBack !== undefined);
+    expect(left).to.not.have.any.keys('giveBack', 'refusal');
+  });
+
   it('are refused to who waits for too long, and are not kept for him', async () => {
     create({ maxWaitMs: 20 });
     const [first] = await take('a', OF_ONE_CLIENT);
