@@ -11,6 +11,7 @@ import { createRejections } from './rejections.ts';
 import type { RenderedTexts } from './rendered-text.ts';
 import { type Source, type SourceIndex, createSourceIndex, keyOf } from './source-index.ts';
 import type { Limits, Usage } from './usage.ts';
+import { type Turns, createTurns } from './turns.ts';
 import { type WriteFailure, type WriteHealth, createWriteHealth } from './write-health.ts';
 
 export type Fleet = {
@@ -82,6 +83,8 @@ export type FleetOptions = {
 
 /** Open drifts read from the disk for one batch, at most, unless a single source has more. */
 const MAX_DRIFTS_READ = 50_000;
+/** In the queue at a time, however many sources are to be forgotten: reports wait for no more of them. */
+const MAX_REMOVALS_QUEUED = 500;
 
 /**
  * Holds the latest snapshot of every source, and is the only writer. Reports wait in a queue. One commit is in flight at a time; what arrives
@@ -109,11 +112,12 @@ export async function createFleet(options: FleetOptions): Promise<Fleet> {
   });
 
   const rejections = createRejections({ sourceIndex, queue, health, now, monotonic });
+  const removals = createTurns(MAX_REMOVALS_QUEUED);
 
   return {
     noteRejection: rejections.note,
     submit: (report, bytes, reporter) => queue.add({ report, reporter }, keyOf(report.repo, report.server), bytes),
-    remove: (sources, isWanted = () => true) => removeAll(queue, sources, isWanted),
+    remove: (sources, isWanted = () => true) => removeAll(queue, removals, sources, isWanted),
     find: (repo, server) => sourceIndex.find(keyOf(repo, server)),
     list: sourceIndex.list,
     listOf: sourceIndex.listOf,
@@ -239,11 +243,12 @@ async function readSource(
 /** Queues a removal for each source. Those that are gone by then do not count. */
 async function removeAll(
   queue: Queue<Work, Accepted>,
+  turns: Turns,
   sources: readonly Source[],
   isWanted: (source: Source) => boolean,
 ): Promise<number> {
   const results = await Promise.allSettled(
-    sources.map((source) => queue.add({ removal: source, isWanted }, source.key, 0)),
+    sources.map((source) => turns.run(() => queue.add({ removal: source, isWanted }, source.key, 0))),
   );
   for (const result of results) {
     if (result.status === 'rejected' && !isGone(result.reason)) throw result.reason;

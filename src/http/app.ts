@@ -5,12 +5,14 @@ import type { Logger } from 'pino';
 import type { Fleet } from '../fleet/fleet.ts';
 import type { Store } from '../store/store.ts';
 import type { RequireScope } from './authorization.ts';
+import { clientSignal } from './client-signal.ts';
 import { cleanAddress } from './client-address.ts';
 import { createDelivery } from './delivery.ts';
 import { createFleetEtag } from './etag.ts';
 import type { EventStream } from './event-stream.ts';
 import type { Metrics } from './metrics.ts';
 import { type Places, type PlacesOptions, createPlaces, inPlace } from './places.ts';
+import { createQueryGate } from './query-gate.ts';
 import { answerFailure, createRequestMiddleware } from './request.ts';
 import { createEventsRoute } from './routes/events.ts';
 import { createHealthRoutes } from './routes/health.ts';
@@ -61,6 +63,9 @@ const MAX_UNREAD_BYTES = 67_108_864;
 /** Each is soon served: whoever asks for all sources one by one, many at a time, may do so. */
 const MAX_WAITING_DETAILS = 1000;
 
+/** Of all that match: each may be of all sources there are, and holds a promise for each of them. */
+const DELETIONS = { maxRunning: 1, maxWaiting: 10, maxBusyMs: Number.POSITIVE_INFINITY, what: 'deletions' };
+
 const READER_LEFT = new Set<string | undefined>(['ERR_STREAM_PREMATURE_CLOSE', 'ECONNRESET', 'EPIPE']);
 
 /** The service over HTTP. */
@@ -98,6 +103,7 @@ function createRoutes(options: AppOptions, places: Places, unread: Unread): Rout
   const sources = createSourceRoutes({ fleet, etagAt, now, places, unread });
   const history = createHistoryRoutes(options, etagAt);
   const removals = createRemovalRoutes(options);
+  const deletions = createQueryGate(DELETIONS);
   const health = createHealthRoutes(fleet, isStopping);
   // not among the lists: a detail is short work, and none waits for a list
   const detailPlaces = createPlaces({ ...(options.readerLimits ?? READER_LIMITS), maxWaiting: MAX_WAITING_DETAILS });
@@ -108,7 +114,9 @@ function createRoutes(options: AppOptions, places: Places, unread: Unread): Rout
 
   router.post('/api/status', attributeRefusal, may('report'), requireJson, readBody, postReport);
   router.get('/api/status', may('read'), getSource);
-  router.delete('/api/status', may('delete'), removals.deleteMatching);
+  router.delete('/api/status', may('delete'), (ctx) =>
+    deletions.run(clientSignal(ctx), () => removals.deleteMatching(ctx)),
+  );
   router.get('/api/status/:repo/:server', may('read'), getSource);
   router.delete('/api/status/:repo/:server', may('delete'), removals.deleteOne);
   router.get('/status.json', may('read'), sources.getSources);

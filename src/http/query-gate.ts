@@ -10,7 +10,13 @@ export type QueryGate = {
   run<T>(signal: AbortSignal, query: () => Promise<T>): Promise<T>;
 };
 
-export type QueryGateOptions = { readonly maxRunning: number; readonly maxWaiting: number; readonly maxBusyMs: number };
+export type QueryGateOptions = {
+  readonly maxRunning: number;
+  readonly maxWaiting: number;
+  readonly maxBusyMs: number;
+  /** What waits, in a refusal. */
+  readonly what: string;
+};
 
 /** Two threads read and serve: more at a time make none of them faster, and each holds its rows. */
 const DEFAULTS: QueryGateOptions = {
@@ -18,12 +24,13 @@ const DEFAULTS: QueryGateOptions = {
   maxWaiting: 100,
   // as long as queries overlap, the write-ahead log cannot be cut back: from time to time there must be none
   maxBusyMs: 30_000,
+  what: 'queries of the past',
 };
 
 type Waiting = { readonly start: () => void };
 
 export function createQueryGate(options: Partial<QueryGateOptions> = {}): QueryGate {
-  const { maxRunning, maxWaiting, maxBusyMs } = { ...DEFAULTS, ...options };
+  const { maxRunning, maxWaiting, maxBusyMs, what } = { ...DEFAULTS, ...options };
   const waiting = new Set<Waiting>();
   let running = 0;
   let busySince = 0;
@@ -57,7 +64,7 @@ export function createQueryGate(options: Partial<QueryGateOptions> = {}): QueryG
 
   return {
     async run(signal, query) {
-      if (waiting.size >= maxWaiting) throw new Refusal('overloaded', 'Too many queries of the past are waiting');
+      if (waiting.size >= maxWaiting) throw new Refusal('overloaded', `Too many ${what} are waiting`);
       await turn(signal);
       try {
         return await query();

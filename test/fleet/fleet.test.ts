@@ -1,4 +1,5 @@
 import { expect } from 'chai';
+import type { Reporter } from '../../src/fleet/admission.ts';
 import type { Accepted } from '../../src/fleet/batch.ts';
 import { type Fleet, type FleetOptions, createFleet } from '../../src/fleet/fleet.ts';
 import { Refusal } from '../../src/core/refusal.ts';
@@ -274,6 +275,25 @@ describe('fleet', () => {
       await expectAgreement();
     });
 
+    it('of very many lets reports through meanwhile', async () => {
+      const large = await open({ limits: toLimits(4000, 500_000) });
+      await Promise.all(Array.from({ length: 3000 }, (_, i) => submit([], { server: `s${i}` }, large)));
+      const removed = large.remove(large.list());
+      await submit([], { server: 'new' }, large);
+      expect(large.size).to.be.greaterThan(1000);
+      expect(await removed).to.equal(3000);
+      expect(large.list().map(({ snapshot }) => snapshot.server)).to.deep.equal(['new']);
+    });
+
+    it('of very many goes on with those that could be removed when some could not', async () => {
+      const large = await open({ limits: toLimits(4000, 500_000) });
+      await Promise.all(Array.from({ length: 1200 }, (_, i) => submit([], { server: `s${i}` }, large)));
+      disk.fail('full');
+      expect(await refusalOf(large.remove(large.list()))).to.include({ reason: 'store_unavailable' });
+      disk.heal();
+      expect(await large.remove(large.list())).to.equal(1200);
+    });
+
     it('of nothing is done at once', async () => {
       expect(await fleet.remove([])).to.equal(0);
       expect(commits).to.deep.equal([]);
@@ -310,6 +330,97 @@ describe('fleet', () => {
       await small.remove([find(small)]);
       await submit([], { server: 'another' }, small);
       await expectAgreement(small);
+    });
+  });
+
+  describe('the limits of text', () => {
+    const limits = { maxSources: 100, maxOpenDrifts: 100, maxNameBytes: 1_000_000, maxTextBytes: 1_000_000 };
+
+    it('of names is reached to the byte, and not exceeded', async () => {
+      const small = await open({ limits: { ...limits, maxNameBytes: 10 } });
+      await submit(['a', 'b2'], {}, small);
+      expect(await refusalOf(submit(['12345678'], { server: 'other' }, small))).to.include({ reason: 'too_much_text' });
+      await submit(['1234567'], { server: 'other' }, small);
+      expect(small.usage.nameBytes).to.equal(10);
+      expect(await refusalOf(submit(['a', 'b23'], {}, small))).to.include({ reason: 'too_much_text' });
+      await submit(['c', 'b2'], {}, small);
+      await expectAgreement(small);
+    });
+
+    it('of everything else is reached to the byte, and not exceeded', async () => {
+      const ofOne = 'rsyslog'.length + 'rsyslog-lab'.length + '2026-04-21T10:32:15Z'.length;
+      const small = await open({ limits: { ...limits, maxTextBytes: ofOne + 'abc'.length + 'https://ci'.length } });
+      await submit([], { commit: 'abc', pipeline_url: 'https://ci' }, small);
+      for (const change of [{ commit: 'abcd' }, { pipeline_url: 'https://ci1' }]) {
+        const changes = { commit: 'abc', pipeline_url: 'https://ci', ...change };
+        expect(await refusalOf(submit([], changes, small))).to.include({ reason: 'too_much_text' });
+      }
+      await submit([], { commit: 'abcd', pipeline_url: 'https://c' }, small);
+      await expectAgreement(small);
+    });
+  });
+
+  it('reads only so many drifts from the disk for one batch, where more are stored than memory may hold', async () => {
+    const SERVERS = ['a', 'b', 'c', 'd', 'e', 'f', 'g'];
+    const names = Array.from({ length: 10_000 }, (_, i) => `${i}`);
+    for (const server of SERVERS) await submit(names, { server });
+    const calls: string[] = [];
+    const store: Store = {
+      ...stored,
+      source(...name) {
+        calls.push('read');
+        return stored.source(...name);
+      },
+      commit(changes) {
+        calls.push('commit');
+        return stored.commit(changes);
+      },
+    };
+    const small = await open({ store, limits: toLimits(100, 100) });
+    const answers = await Promise.all(SERVERS.map((server) => submit([], { server }, small)));
+    expect(new Set(answers.map(({ result }) => result))).to.deep.equal(new Set(['changed']));
+    const reads = (calls.join(' ').match(/(read ?)+/g) ?? []).map((each) => each.trim().split(' ').length);
+    expect(reads.reduce((sum, each) => sum + each, 0)).to.equal(SERVERS.length);
+    expect(Math.max(...reads)).to.be.lessThan(6);
+    expect(small.usage.openDrifts).to.equal(0);
+  });
+
+  describe('the share of a token', () => {
+    const reporter = (name: string, maxSources?: number, maxOpenDrifts?: number): Reporter => ({
+      name,
+      maxSources,
+      maxOpenDrifts,
+    });
+
+    function submitWith(by: Reporter, server: string, names: readonly string[] = []): Promise<Accepted> {
+      return fleet.submit(parseReport(reportOf(names, { server }), clock.now()), 200, by);
+    }
+
+    it('has the room, within a batch, of what another token takes over in it', async () => {
+      const [one, few, other] = [reporter('one', 1), reporter('few', undefined, 3), reporter('other')];
+      await submitWith(one, 'a');
+      await submitWith(few, 'b', ['x', 'y']);
+      const batches = commits.length;
+      await Promise.all([
+        submitWith(other, 'a'),
+        submitWith(one, 'c'),
+        submitWith(other, 'b', ['x', 'y']),
+        submitWith(few, 'd', ['x', 'y', 'z']),
+      ]);
+      expect(commits).to.have.lengthOf(batches + 1);
+      expect(fleet.usage.shareOf('one')).to.deep.equal({ sources: 1, drifts: 0 });
+      expect(fleet.usage.shareOf('few')).to.deep.equal({ sources: 1, drifts: 3 });
+      expect(fleet.usage.shareOf('other')).to.deep.equal({ sources: 2, drifts: 2 });
+    });
+
+    it('is not made smaller by another life of a source', async () => {
+      const one = reporter('one', 1);
+      for (let i = 0; i < 3; i += 1) {
+        await submitWith(one, 'a', ['x']);
+        expect(await refusalOf(submitWith(one, 'b'))).to.include({ reason: 'too_many_sources' });
+        await fleet.remove(fleet.list());
+        expect(fleet.usage.shareOf('one')).to.deep.equal({ sources: 0, drifts: 0 });
+      }
     });
   });
 

@@ -51,6 +51,16 @@ describe('what memory keeps', () => {
     expect(kept.at(-1)).to.deep.equal({ ...snapshot, pipelineUrl: null });
   });
 
+  it('has room again for URLs of what was removed', () => {
+    const resident = createResident(toLimits(10, 100));
+    const { snapshot } = storedSource(1, { pipelineUrl: `https://ci.example.org/${'p'.repeat(2000)}` });
+    for (let i = 0; i < 20; i += 1) {
+      const kept = resident.add(snapshot, 0);
+      expect(kept).to.equal(snapshot);
+      resident.remove(kept, 0);
+    }
+  });
+
   it('has room again for what was removed', () => {
     const resident = createResident(toLimits(10, 100));
     const { snapshot } = storedSource(1, { files: files(100) });

@@ -1,3 +1,5 @@
+import { once } from 'node:events';
+import { type Socket, connect } from 'node:net';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { expect } from 'chai';
 import { parseTokens } from '../../src/access/tokens.ts';
@@ -261,6 +263,46 @@ describe('broken HTTP', () => {
     await exchange(service.port, `CONNECT a:1 HTTP/1.1\r\n\r\n${smuggled}`);
     await service.request('/status.json');
     expect(service.fleet.size).to.equal(0);
+  });
+
+  it('is counted and answered once, whatever else is wrong with what follows', async () => {
+    for (const first of ['GET / HTTP/1.1\r\n\r\n', get('/', 'Expect: a-miracle')]) {
+      const text = await exchange(service.port, `${first}garbage\r\n\r\n`);
+      expect(text.match(/HTTP\/1\.1 \d/g)).to.have.lengthOf(1);
+    }
+    expect(service.log.filter(({ msg }) => msg === 'protocol error')).to.have.lengthOf(2);
+    const text = await scrape();
+    expect(text).to.contain('http_protocol_errors_total{code="bad_request"} 1\n');
+    expect(text).to.contain('http_protocol_errors_total{code="other"} 1\n');
+  });
+
+  describe('whose client takes the answer and stays', () => {
+    /** A client that keeps its half of the connection open. */
+    async function openHalf(): Promise<Socket> {
+      const socket = connect({ port: service.port, host: '127.0.0.1', allowHalfOpen: true });
+      socket.on('error', () => {}).resume();
+      socket.write('garbage\r\n\r\n');
+      await once(socket, 'data');
+      return socket;
+    }
+
+    it('is closed after a while', async () => {
+      const socket = await openHalf();
+      await scrapeUntil(/gitops_connections 0\n/);
+      socket.destroy();
+    });
+
+    it('is closed when it sends very much', async () => {
+      const socket = await openHalf();
+      const closed = new Promise((resolve) => socket.once('close', resolve));
+      const chunk = Buffer.alloc(1_048_576, 'x');
+      let sent = 0;
+      for (; sent < 64 && !socket.destroyed; sent += 1) {
+        if (!socket.write(chunk)) await Promise.race([closed, new Promise((resolve) => socket.once('drain', resolve))]);
+      }
+      expect(sent).to.be.lessThan(64);
+      socket.destroy();
+    });
   });
 
   it('from a client that leaves in the middle of a report is no rejected report', async () => {

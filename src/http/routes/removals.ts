@@ -2,6 +2,7 @@ import type { ParsedUrlQuery } from 'node:querystring';
 import type { Context } from 'koa';
 import type { Logger } from 'pino';
 import { authorizeSource, isForSource } from '../../access/authorize.ts';
+import type { Snapshot } from '../../core/ledger.ts';
 import type { Fleet } from '../../fleet/fleet.ts';
 import type { Source } from '../../fleet/source-index.ts';
 import { Refusal } from '../../core/refusal.ts';
@@ -26,6 +27,9 @@ export type RemovalRoutes = {
   deleteMatching(ctx: Context): Promise<void>;
 };
 
+/** Asked for in one go. */
+const SOURCES_AT_ONCE = 1000;
+
 export type RemovalRoutesOptions = {
   readonly fleet: Fleet;
   readonly log: Logger;
@@ -43,13 +47,18 @@ export function createRemovalRoutes({ fleet, log, bootId, now }: RemovalRoutesOp
     sources: readonly Source[],
     isWanted?: (source: Source) => boolean,
   ): Promise<number> {
-    // one by one, which tells what was removed of it when something fails; they share commits all the same
-    const results = await Promise.allSettled(sources.map((source) => fleet.remove([source], isWanted)));
-    const isRemoved = (result: PromiseSettledResult<number>): boolean =>
-      result.status === 'fulfilled' && result.value > 0;
-    const removed = sources.filter((_, index) => isRemoved(results[index] as PromiseSettledResult<number>));
-    const failures = results.filter((result) => result.status === 'rejected');
-    logDeletion(log, ctx, { filters, removed: removed.map(({ snapshot }) => snapshot), failed: failures.length });
+    const removed: Snapshot[] = [];
+    const failures: PromiseRejectedResult[] = [];
+    for (let start = 0; start < sources.length; start += SOURCES_AT_ONCE) {
+      const slice = sources.slice(start, start + SOURCES_AT_ONCE);
+      // one by one, which tells what was removed of it when something fails; they share commits all the same
+      const results = await Promise.allSettled(slice.map((source) => fleet.remove([source], isWanted)));
+      for (const [index, result] of results.entries()) {
+        if (result.status === 'rejected') failures.push(result);
+        else if (result.value > 0) removed.push((slice[index] as Source).snapshot);
+      }
+    }
+    logDeletion(log, ctx, { filters, removed, failed: failures.length });
     if (failures[0] !== undefined) throw failures[0].reason;
     return removed.length;
   }
