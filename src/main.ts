@@ -77,7 +77,7 @@ async function run(config: Config): Promise<void> {
   output.onDrop(metrics.logLinesDropped);
   const bootId = randomUUID().slice(0, 8);
   const events = createEventStream(bootId, Date.now);
-  const observers = createObservers(log, metrics, events);
+  const observers = createObservers(log, metrics, events, Date.now);
   const fleet = await loadFleet(config, limits, store, observers);
   const housekeeping = startHousekeeping({ ...observers, ...config, ...CLOCKS, fleet, store });
   const etagAt = createFleetEtag(fleet, bootId);

@@ -1,20 +1,34 @@
 import type { Logger } from 'pino';
-import type { Snapshot } from './core/ledger.ts';
+import { type Snapshot, verdictOf } from './core/ledger.ts';
 import { toIso } from './core/timestamp.ts';
+import type { Accepted } from './fleet/batch.ts';
 import type { FleetOptions } from './fleet/fleet.ts';
 import type { HousekeepingOptions } from './fleet/housekeeping.ts';
 import type { EventStream } from './http/event-stream.ts';
 import type { Metrics } from './http/metrics.ts';
+import { toReceipt } from './http/source-json.ts';
 
-export type Observers = Pick<FleetOptions, 'onCommit' | 'onStoreError' | 'onRemoved'> &
+export type Observers = Pick<FleetOptions, 'onCommit' | 'onStoreError' | 'onStored' | 'onRemoved'> &
   Pick<HousekeepingOptions, 'onExpired' | 'onPruned' | 'onClockMoved' | 'onError'>;
 
 const MAX_NAMES = 100;
 
-/** What log, metrics and events learn of the fleet and its housekeeping, which know none of them. */
-export function createObservers(log: Logger, metrics: Metrics, events: Pick<EventStream, 'publish'>): Observers {
+/**
+ * What log, metrics and events learn of the fleet and its housekeeping, which know none of them.
+ * @param now milliseconds since the epoch
+ */
+export function createObservers(
+  log: Logger,
+  metrics: Metrics,
+  events: Pick<EventStream, 'publish'>,
+  now: () => number,
+): Observers {
   return {
     onCommit: metrics.commitDone,
+    onStored(accepted, ignored) {
+      if (accepted.result === 'unchanged' && !isBack(accepted, now())) return;
+      events.publish('change', JSON.stringify(toReceipt(accepted, ignored, now())));
+    },
     onRemoved: ({ repo, server }, at) => events.publish('removed', JSON.stringify({ repo, server, time: toIso(at) })),
     onStoreError(operation, error) {
       metrics.storeFailed(operation);
@@ -37,6 +51,11 @@ export function createObservers(log: Logger, metrics: Metrics, events: Pick<Even
       log.error({ err: error }, 'housekeeping failed; it is tried again in a minute');
     },
   };
+}
+
+/** Whether the report ends that its source is STALE. */
+function isBack({ previous, snapshot }: Accepted, now: number): boolean {
+  return previous !== null && verdictOf(previous, now) === 'STALE' && verdictOf(snapshot, now) !== 'STALE';
 }
 
 function nameOf({ repo, server }: Snapshot): string {

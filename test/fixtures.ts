@@ -300,7 +300,7 @@ export async function startService(options: ServiceOptions = {}): Promise<Servic
     staleAfterMs: options.staleAfterMs ?? 600_000,
     limits,
     commitTimeoutMs: options.commitTimeoutMs ?? 60_000,
-    ...createObservers(logger, metrics, events),
+    ...createObservers(logger, metrics, events, clock.now),
   });
   const etagAt = createFleetEtag(fleet, bootId);
   const pulse = createPulse({ fleet, events, now: clock.now, etagNow: () => toEtagHeader(etagAt(clock.now())) });

@@ -51,6 +51,7 @@ describe('properties', function () {
         limits: LIMITS,
         commitTimeoutMs: 120_000,
         onCommit() {},
+        onStored() {},
         onRemoved() {},
         onStoreError(_, error) {
           throw error;

@@ -56,6 +56,7 @@ export type BatchContext = {
   readonly monotonic: () => number;
   readonly staleAfterMs: number;
   readonly limits: Limits;
+  readonly onStored: (accepted: Accepted, ignored: readonly string[]) => void;
   readonly onRemoved: (snapshot: Snapshot, at: number) => void;
 };
 
@@ -198,19 +199,21 @@ function settleRemoval({ task, accepted }: Step, at: number, { sourceIndex, onRe
 }
 
 function settleReport(
-  { task, accepted, weight, rejectedAt }: Step,
+  { task, accepted: planned, weight, rejectedAt }: Step,
   { id, times }: Exclude<Outcome, { conflict: unknown }>,
-  { sourceIndex, histograms, monotonic }: BatchContext,
+  { sourceIndex, histograms, monotonic, onStored }: BatchContext,
 ): void {
-  for (const { since } of accepted.closed) countDrift(histograms, accepted.snapshot, since);
-  const snapshot = withCounts(accepted.snapshot, times);
+  for (const { since } of planned.closed) countDrift(histograms, planned.snapshot, since);
+  const snapshot = withCounts(planned.snapshot, times);
+  const accepted = snapshot === planned.snapshot ? planned : { ...planned, snapshot };
   // refused since the accepted one was planned: after it, as it seems to whoever sent both
   const refusedSince = sourceIndex.find(task.key)?.snapshot.lastRejectedAt ?? null;
   sourceIndex.put(task.key, { id, snapshot }, weight);
   const source = sourceIndex.find(task.key) as Source;
   source.heardAt = monotonic();
   if (refusedSince !== null && refusedSince !== rejectedAt) sourceIndex.reject(source, refusedSince);
-  task.resolve(snapshot === accepted.snapshot ? accepted : { ...accepted, snapshot });
+  if ('report' in task.work) onStored(accepted, task.work.report.ignored);
+  task.resolve(accepted);
 }
 
 /** Counts in memory the drift that the store has counted on disk. */

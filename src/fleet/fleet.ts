@@ -77,6 +77,8 @@ export type FleetOptions = {
   readonly commitTimeoutMs: number;
   readonly onCommit: (durationMs: number, reports: number) => void;
   readonly onStoreError: (operation: string, error: Error) => void;
+  /** Called when a report is stored and every read shows it, though whoever sent it may have been refused for want of patience. */
+  readonly onStored: (accepted: Accepted, ignored: readonly string[]) => void;
   /** Called when a source was removed, whoever wanted that, and that is on disk. */
   readonly onRemoved: (snapshot: Snapshot, at: number) => void;
 };
@@ -93,11 +95,20 @@ const MAX_REMOVALS_QUEUED = 500;
  * @throws {StoreError} when they cannot be read
  */
 export async function createFleet(options: FleetOptions): Promise<Fleet> {
-  const { store, now, monotonic, staleAfterMs, limits, commitTimeoutMs, onRemoved } = options;
+  const { store, now, monotonic, staleAfterMs, limits, commitTimeoutMs, onStored, onRemoved } = options;
   const sourceIndex = createSourceIndex(limits);
   for await (const page of store.load()) sourceIndex.load(page);
   const histograms = await store.reconcileHistograms();
-  const context: BatchContext = { sourceIndex, histograms, now, monotonic, staleAfterMs, limits, onRemoved };
+  const context: BatchContext = {
+    sourceIndex,
+    histograms,
+    now,
+    monotonic,
+    staleAfterMs,
+    limits,
+    onStored,
+    onRemoved,
+  };
   const health = createWriteHealth({
     tryWrite: store.ready,
     now,

@@ -54,7 +54,7 @@ export function createEventLog(bootId: string): EventLog {
 
     numberOf(id) {
       const number = id.startsWith(prefix) ? id.slice(prefix.length) : '';
-      return /^\d{1,15}$/.test(number) ? Number(number) : undefined;
+      return /^(0|[1-9]\d{0,14})$/.test(number) ? Number(number) : undefined;
     },
   };
 }

@@ -22,6 +22,7 @@ export type Pulse = {
 
 const BEAT_MS = 1000;
 const BEATS_PER_PING = 15;
+const BEATS_PER_LOOK = 5;
 /** Looked at, and told of, in one go. A listener that reads keeps up with so many; the log of events is longer. */
 const SOURCES_AT_ONCE = 10_000;
 const EVENTS_AT_ONCE = 500;
@@ -37,14 +38,10 @@ export function startPulse(options: PulseOptions): { stop(): void } {
 /** What is STALE now is known: nobody is told of it. */
 export function createPulse({ fleet, events, now, etagNow }: PulseOptions): Pulse {
   const stale = new WeakSet<Source>();
-  let seen = stateAt(now());
+  let seen = { epoch: fleet.staleEpoch(now()), revision: fleet.revision };
   let beats = 0;
   let isBusy = false;
   for (const source of fleet.list()) if (isStale(source, now())) stale.add(source);
-
-  function stateAt(at: number): string {
-    return `${fleet.revision}.${fleet.staleEpoch(at)}`;
-  }
 
   function isStale({ snapshot }: Source, at: number): boolean {
     return verdictOf(snapshot, at) === 'STALE';
@@ -53,8 +50,10 @@ export function createPulse({ fleet, events, now, etagNow }: PulseOptions): Puls
   /** Looks at all sources, where any of them may be another than at the beat before. */
   async function tellStale(): Promise<void> {
     const at = now();
-    const state = stateAt(at);
-    if (state === seen) return;
+    const state = { epoch: fleet.staleEpoch(at), revision: fleet.revision };
+    // with reports alone, only one that is old on arrival makes a source STALE: that may be told a little later
+    const mayHaveOld = beats % BEATS_PER_LOOK === 0 && state.revision !== seen.revision;
+    if (state.epoch === seen.epoch && !mayHaveOld) return;
     seen = state;
     let told = 0;
     for (const [index, source] of fleet.list().entries()) {
@@ -73,18 +72,18 @@ export function createPulse({ fleet, events, now, etagNow }: PulseOptions): Puls
     async beat() {
       if (isBusy) return;
       isBusy = true;
+      beats += 1;
       try {
         await tellStale();
       } finally {
         isBusy = false;
       }
-      beats += 1;
       if (beats % BEATS_PER_PING === 0) events.ping(JSON.stringify({ time: toIso(now()), etag: etagNow() }));
     },
   };
 }
 
-function toStale({ repo, server, staleAt }: Snapshot, now: number) {
+function toStale({ repo, server, staleAt, receivedAt }: Snapshot, now: number) {
   // before that, it is stale for a last check that lies ahead of the clock
-  return { repo, server, time: toIso(Math.min(staleAt, now)) };
+  return { repo, server, time: toIso(Math.min(Math.max(staleAt, receivedAt), now)) };
 }

@@ -62,6 +62,7 @@ describe('fleet', () => {
       limits: toLimits(100, 500_000),
       commitTimeoutMs: 60_000,
       onCommit: (_, reports) => commits.push(reports),
+      onStored: () => {},
       onRemoved: () => {},
       onStoreError: (operation, error) => errors.push(`${operation}: ${error.message}`),
       ...options,

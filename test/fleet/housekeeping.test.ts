@@ -54,7 +54,7 @@ describe('housekeeping', () => {
       monotonic: clock.monotonic,
       expireAfterMs: undefined,
       historyRetentionMs: 90 * 24 * HOUR,
-      ...createObservers(logger, metrics, service.events),
+      ...createObservers(logger, metrics, service.events, clock.now),
       ...changes,
     };
   }

@@ -19,6 +19,8 @@ import { type ListOutcome, answerList } from '../report-list.ts';
 import { toRefusal } from '../request.ts';
 import { type Receipt, toReceipt } from '../source-json.ts';
 
+/** Events a second that tell of refusals, over all sources: more would drive out of memory what has changed. */
+const MAX_REFUSED_EVENTS = 100;
 /** In one array. */
 const MAX_REPORTS = 1000;
 /** Parsed in one go. */
@@ -46,6 +48,7 @@ export type ReportRoutesOptions = {
 
 export function createReportRoutes(options: ReportRoutesOptions): ReportRoutes {
   const { fleet, metrics, events, log, now, maxBodyBytes, isBroken } = options;
+  const hasRoomForRefusal = createPerSecond(MAX_REFUSED_EVENTS);
   return {
     async attributeRefusal(ctx: Context, next: Next) {
       try {
@@ -97,7 +100,6 @@ export function createReportRoutes(options: ReportRoutesOptions): ReportRoutes {
     const { result } = accepted;
     metrics.reportAccepted(result);
     const receipt = toReceipt(accepted, report.ignored, now());
-    if (result === 'created' || result === 'changed') events.publish('change', JSON.stringify(receipt));
     return { result, receipt };
   }
 
@@ -138,12 +140,26 @@ export function createReportRoutes(options: ReportRoutesOptions): ReportRoutes {
     const source = named && fleet.find(named.repo, named.server);
     if (source === undefined || !mayReport(tokenOf(ctx), source.snapshot, error)) return;
     // not more often than it is noted: a flood of nonsense must not drive out what has changed
-    if (!fleet.noteRejection(source)) return;
+    if (!fleet.noteRejection(source) || !hasRoomForRefusal()) return;
     const { repo, server } = source.snapshot;
     const refusal = toRefusal(error);
     const told = { repo, server, time: toIso(now()), status: statusOf(refusal), reason: refusal.reason };
     events.publish('refused', JSON.stringify(told));
   }
+}
+
+/** @returns whether this is still one of the first `max` calls within a second */
+function createPerSecond(max: number): () => boolean {
+  let startedAt = Number.NEGATIVE_INFINITY;
+  let count = 0;
+  return () => {
+    if (performance.now() - startedAt >= 1000) {
+      startedAt = performance.now();
+      count = 0;
+    }
+    count += 1;
+    return count <= max;
+  };
 }
 
 function statusOfResult(result: Accepted['result']): number {

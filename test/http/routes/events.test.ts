@@ -11,9 +11,11 @@ import { toIso } from '../../../src/core/timestamp.ts';
 import { headersOf } from '../../../src/http/problem.ts';
 import {
   type Clock,
+  type Disk,
   NOW,
   type Service,
   createClock,
+  createDisk,
   makeFolder,
   reportOf,
   startService,
@@ -79,6 +81,27 @@ describe('GET /api/events', () => {
       'change changed',
       'change created',
     ]);
+  });
+
+  it('has one for a report that the disk took after its sender was told that it may not have', async () => {
+    await service.stop();
+    let disk: Disk | undefined;
+    service = await startService({
+      clock,
+      commitTimeoutMs: 100,
+      wrapStore(store) {
+        disk = createDisk(store);
+        return disk.store;
+      },
+    });
+    const { events } = await listen();
+    disk?.hang();
+    const { status } = await service.post(reportOf(['a']));
+    expect(status).to.equal(503);
+    disk?.heal();
+    await until(() => events.length > 0);
+    expect(events.map(({ type, data }) => `${type} ${data.result as string}`)).to.deep.equal(['change created']);
+    expect(events[0]?.data.opened).to.deep.equal(['a']);
   });
 
   it('has none for reports that change nothing', async () => {
@@ -259,7 +282,10 @@ describe('GET /api/events', () => {
       clock.advance(MINUTE);
       expect(await beat(events)).to.deep.equal([]);
       await report(['a'], { last_check: toIso(clock.now()) });
-      expect(await beat(events)).to.deep.equal([]);
+      // that it is no longer stale is a change, though nothing else is
+      const back = await beat(events);
+      expect(back).to.have.lengthOf(1);
+      expect(back[0]).to.match(/^change rsyslog-lab/);
       clock.advance(11 * MINUTE);
       expect(await beat(events)).to.deep.equal(['stale rsyslog-lab 2026-04-21T10:53:15.000Z']);
     });
@@ -270,7 +296,9 @@ describe('GET /api/events', () => {
       const { events } = await listen();
       clock.advance(5000);
       await report(['a'], { last_check: '2026-04-21T10:32:16Z', stale_after_seconds: 1 });
-      expect(await beat(events)).to.deep.equal(['stale rsyslog-lab 2026-04-21T10:32:17.000Z']);
+      const lines: string[] = [];
+      for (let beats = 0; beats < 5; beats += 1) lines.push(...(await beat(events)));
+      expect(lines).to.deep.equal([`stale rsyslog-lab ${toIso(clock.now())}`]);
     });
 
     it('not that a report has come in time for', async () => {
