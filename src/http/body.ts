@@ -100,7 +100,7 @@ function readAll(request: IncomingMessage, encoding: string, entry: BodyEntry, m
   /** What unpacks to nothing has no end otherwise. */
   function countPacked(chunk: Buffer): void {
     packedSize += chunk.length;
-    if (packedSize > maxBytes) fail(tooLarge(maxBytes));
+    if (packedSize > LIST_FACTOR * maxBytes) fail(tooLarge(maxBytes));
   }
 
   function end(): void {

@@ -1,3 +1,5 @@
+import { randomBytes } from 'node:crypto';
+import { gzipSync } from 'node:zlib';
 import { expect } from 'chai';
 import { parseTokens } from '../../../src/access/tokens.ts';
 import { type Service, reportBody, reportOf, sha256, startService, tokensText } from '../../fixtures.ts';
@@ -119,6 +121,15 @@ describe('an array of reports', () => {
       expect(whole.code).to.equal(413);
       expect(whole.answer).to.include({ reason: 'too_large' }).and.not.have.property('results');
       expect(whole.answer.detail).to.contain('8 times');
+    });
+
+    it('may come packed, also where packing saves little', async () => {
+      const reports = ['a', 'b', 'c'].map((server) => of(server, ['a'], { noise: randomBytes(900).toString('hex') }));
+      const packed = gzipSync(JSON.stringify(reports));
+      expect(packed.length).to.be.above(2000);
+      const headers = { 'Content-Type': 'application/json', 'Content-Encoding': 'gzip' };
+      const response = await service.request('/api/status', { method: 'POST', headers, body: packed });
+      expect(response.status).to.equal(200);
     });
 
     it('does not make a single report larger', async () => {
