@@ -254,6 +254,9 @@ describe('properties', function () {
         'stale_after_seconds',
         'commit',
         'pipeline_url',
+        'files_truncated',
+        'message',
+        'labels',
       ];
       const strange = fc.oneof(
         fc.jsonValue(),
@@ -280,8 +283,7 @@ describe('properties', function () {
       await fc.assert(
         fc.asyncProperty(changes, async (change) => {
           const text = JSON.stringify({ ...reportBody(), ...change });
-          // the parser refuses that key wherever it stands
-          const isValid = keepsRules(JSON.parse(text)) && !text.includes('"__proto__":');
+          const isValid = keepsRules(JSON.parse(text));
           const answer = await send(Buffer.from(text));
           if (isValid) expect(answer.status, await answer.text()).to.be.oneOf([200, 201]);
           else await expectRefused(answer);
