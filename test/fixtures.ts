@@ -80,6 +80,7 @@ export function storedSource(
     receivedAt: NOW,
     staleAt: NOW - 5000 + 600_000,
     lastRejectedAt: null,
+    doubtedAt: null,
     ...changes,
   };
   return { id, snapshot };

@@ -50,6 +50,8 @@ export type Snapshot = {
   readonly staleAt: number;
   /** When a report was last refused, by the service's clock; null: none was since the newest report. */
   readonly lastRejectedAt: number | null;
+  /** When the last check was found to lie ahead of the clock: it is no evidence, also not when its time has come. Null: it was not. */
+  readonly doubtedAt: number | null;
 };
 
 /** A time in which a source was STALE: `from` inclusive, `to` exclusive. */
@@ -121,6 +123,7 @@ export function advance(
     receivedAt: at,
     staleAt: report.lastCheckMs + (report.staleAfterMs ?? defaultStaleAfterMs),
     lastRejectedAt: null,
+    doubtedAt: null,
   };
   return {
     result: resultOf(before, report, opened.length + closed.length > 0),
@@ -163,6 +166,7 @@ export function rewind(snapshot: Snapshot, at: number): Snapshot {
     statusSince: Math.min(snapshot.statusSince, at),
     unknownSince: snapshot.unknownSince === null ? null : Math.min(snapshot.unknownSince, at),
     receivedAt: at,
+    doubtedAt: snapshot.doubtedAt === null ? null : Math.min(snapshot.doubtedAt, at),
   };
 }
 
@@ -198,10 +202,11 @@ export function hideDrifts(snapshot: Snapshot, count: number): Snapshot {
 
 /**
  * The only place that decides a verdict. A source is STALE from `staleAt` on, and while its last check is told to have been in the future:
- * that is no evidence of now.
+ * that is no evidence of now. Once that was noticed it stays so.
  */
 export function verdictOf(snapshot: Snapshot, now: number): Verdict {
-  return now >= snapshot.staleAt || isAhead(snapshot, now) ? 'STALE' : syncStatusOf(snapshot);
+  const isFresh = snapshot.doubtedAt === null && now < snapshot.staleAt && !isAhead(snapshot, now);
+  return isFresh ? syncStatusOf(snapshot) : 'STALE';
 }
 
 /** When the verdict changes while time passes: the source is fresh from the first of these times until the second. */
@@ -209,7 +214,8 @@ export function freshness({ lastCheckMs, staleAt }: Snapshot): readonly [from: n
   return [lastCheckMs - MAX_AHEAD_MS, staleAt];
 }
 
-function isAhead({ lastCheckMs }: Snapshot, now: number): boolean {
+/** Whether the last check of the source lies ahead of the clock. */
+export function isAhead({ lastCheckMs }: Snapshot, now: number): boolean {
   return lastCheckMs > now + MAX_AHEAD_MS;
 }
 
@@ -218,7 +224,7 @@ function isAhead({ lastCheckMs }: Snapshot, now: number): boolean {
  * If a report is stale on arrival, the lapse begins with its arrival.
  */
 export function lapseUntil(snapshot: Snapshot, at: number): Lapse | null {
-  const from = Math.max(snapshot.staleAt, snapshot.receivedAt);
+  const from = snapshot.doubtedAt ?? Math.max(snapshot.staleAt, snapshot.receivedAt);
   return from < at ? { from, to: at } : null;
 }
 

@@ -28,11 +28,16 @@ export type Accepted = {
   readonly closed: readonly OpenDrift[];
 };
 
-/** What waits in the queue: a report to store, a source to forget if `isWanted` still holds by then, or a note that a report was refused. */
+/** What waits in the queue: a report to store, a source to forget if `isWanted` still holds by then, or marks of a source. */
 export type Work =
-  | { readonly report: Report; readonly reporter: Reporter | undefined }
+  | {
+      readonly report: Report;
+      readonly reporter: Reporter | undefined;
+      /** When a report of the source had last been refused when this one came. */
+      readonly rejectedAt: number | null;
+    }
   | { readonly removal: Source; readonly isWanted: (source: Source) => boolean }
-  | { readonly rejected: Source };
+  | { readonly marked: Source };
 
 /** A task and what it means. Without a change there is nothing to write. */
 export type Step = {
@@ -41,8 +46,6 @@ export type Step = {
   readonly change: Change | null;
   /** Of the snapshot that a report leads to. */
   readonly weight?: Weight;
-  /** When a report of the source had last been refused when the accepted one was planned. */
-  readonly rejectedAt?: number | null;
 };
 export type WritingStep = Step & { readonly change: Change };
 
@@ -115,7 +118,7 @@ function planTask(
   admission: Admission,
 ): Step | Refusal {
   if ('removal' in task.work) return planRemoval(task, task.work, source, snapshot, context.now());
-  if ('rejected' in task.work) return planRejection(task, task.work.rejected, source);
+  if ('marked' in task.work) return planMarks(task, task.work.marked, source);
   return planReport(task, task.work, source, snapshot, context, admission);
 }
 
@@ -143,7 +146,6 @@ function planReport(
     accepted: { result, previous, snapshot: next, opened, closed },
     change: { kind: 'report', expected, advance: advanced, diffs: report.diffs },
     weight,
-    rejectedAt: source?.snapshot.lastRejectedAt ?? null,
   };
 }
 
@@ -181,15 +183,15 @@ function planRemoval(
   };
 }
 
-/** Nothing is left to write where the source is gone, or a report has been accepted since. */
-function planRejection(task: Task<Work, Accepted>, rejected: Source, source: Source | undefined): Step | Refusal {
-  const { snapshot, id } = rejected;
-  if (source !== rejected) return new Refusal('unknown_source', 'The source is gone already');
-  const at = snapshot.lastRejectedAt;
+/** As they are by now: a report that was accepted since has taken them away. */
+function planMarks(task: Task<Work, Accepted>, marked: Source, source: Source | undefined): Step | Refusal {
+  const { snapshot, id } = marked;
+  if (source !== marked) return new Refusal('unknown_source', 'The source is gone already');
+  const { lastRejectedAt, doubtedAt } = snapshot;
   return {
     task,
     accepted: { result: 'unchanged', previous: snapshot, snapshot, opened: [], closed: [] },
-    change: at === null ? null : { kind: 'rejection', id, at },
+    change: { kind: 'marks', id, lastRejectedAt, doubtedAt },
   };
 }
 
@@ -199,20 +201,23 @@ function settleRemoval({ task, accepted }: Step, at: number, { sourceIndex, onRe
 }
 
 function settleReport(
-  { task, accepted: planned, weight, rejectedAt }: Step,
+  { task, accepted: planned, weight }: Step,
   { id, times }: Exclude<Outcome, { conflict: unknown }>,
   { sourceIndex, histograms, monotonic, onStored }: BatchContext,
 ): void {
   for (const { since } of planned.closed) countDrift(histograms, planned.snapshot, since);
   const snapshot = withCounts(planned.snapshot, times);
   const accepted = snapshot === planned.snapshot ? planned : { ...planned, snapshot };
-  // refused since the accepted one was planned: after it, as it seems to whoever sent both
+  // one that was refused after this one came
   const refusedSince = sourceIndex.find(task.key)?.snapshot.lastRejectedAt ?? null;
   sourceIndex.put(task.key, { id, snapshot }, weight);
   const source = sourceIndex.find(task.key) as Source;
   source.heardAt = monotonic();
-  if (refusedSince !== null && refusedSince !== rejectedAt) sourceIndex.reject(source, refusedSince);
-  if ('report' in task.work) onStored(accepted, task.work.report.ignored);
+  if ('report' in task.work) {
+    if (refusedSince !== null && refusedSince !== task.work.rejectedAt)
+      sourceIndex.mark(source, { lastRejectedAt: refusedSince });
+    onStored(accepted, task.work.report.ignored);
+  }
   task.resolve(accepted);
 }
 

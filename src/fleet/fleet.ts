@@ -7,14 +7,14 @@ import { type Accepted, type BatchContext, type Work, type WritingStep, planBatc
 import type { Reporter } from './admission.ts';
 import type { FileSpread } from './file-spread.ts';
 import { type Queue, type Task, createQueue, storeUnavailable } from './queue.ts';
-import { createRejections } from './rejections.ts';
+import { type MarkKeeper, createMarkKeeper } from './marks.ts';
 import type { RenderedTexts } from './rendered-text.ts';
 import { type Source, type SourceIndex, createSourceIndex, keyOf } from './source-index.ts';
 import type { Limits, Usage } from './usage.ts';
 import { type Turns, createTurns } from './turns.ts';
 import { type WriteFailure, type WriteHealth, createWriteHealth } from './write-health.ts';
 
-export type Fleet = {
+export type Fleet = MarkKeeper & {
   /**
    * Resolves when the report is on disk and every read shows it.
    * @param bytes the size of its body: only so much goes into one commit
@@ -29,12 +29,6 @@ export type Fleet = {
    * @throws {Refusal} `store_unavailable`; some may be gone by then
    */
   remove(sources: readonly Source[], isWanted?: (source: Source) => boolean): Promise<number>;
-  /**
-   * Notes that a report of the source was refused. It is shown at once, and written with the next commit; nobody waits for that. While the
-   * disk cannot be written it is in memory only.
-   * @returns false when one was noted a moment ago
-   */
-  noteRejection(source: Source): boolean;
   find(repo: string, server: string): Source | undefined;
   /** All sources, sorted by repo, then server. The list is never changed afterwards, the sources in it are. */
   list(): readonly Source[];
@@ -122,12 +116,16 @@ export async function createFleet(options: FleetOptions): Promise<Fleet> {
     onTimeout: (error) => health.failed('commit', error),
   });
 
-  const rejections = createRejections({ sourceIndex, queue, health, now, monotonic });
+  const marks = createMarkKeeper({ sourceIndex, queue, health, now, monotonic });
   const removals = createTurns(MAX_REMOVALS_QUEUED);
 
   return {
-    noteRejection: rejections.note,
-    submit: (report, bytes, reporter) => queue.add({ report, reporter }, keyOf(report.repo, report.server), bytes),
+    ...marks,
+    submit(report, bytes, reporter) {
+      const key = keyOf(report.repo, report.server);
+      const rejectedAt = sourceIndex.find(key)?.snapshot.lastRejectedAt ?? null;
+      return queue.add({ report, reporter, rejectedAt }, key, bytes);
+    },
     remove: (sources, isWanted = () => true) => removeAll(queue, removals, sources, isWanted),
     find: (repo, server) => sourceIndex.find(keyOf(repo, server)),
     list: sourceIndex.list,

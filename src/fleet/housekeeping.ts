@@ -65,6 +65,8 @@ export function createHousekeeping(options: HousekeepingOptions): Housekeeping {
     const at: Moment = { wall: now(), monotonic: monotonic() };
     const movedMs = at.wall - last.wall - (at.monotonic - last.monotonic);
     last = at;
+    if (movedMs > MAX_CLOCK_MOVE_MS) options.fleet.withdrawDoubts();
+    options.fleet.doubtAhead();
     if (Math.abs(movedMs) > MAX_CLOCK_MOVE_MS) {
       pruneFrom = at.monotonic + WAIT_MS;
       onClockMoved(movedMs);

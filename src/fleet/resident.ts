@@ -50,11 +50,11 @@ export function createResident({ maxOpenDrifts, maxNameBytes, maxTextBytes }: Li
     return hasRoom ? some : hideDrifts(snapshot, 0);
   }
 
-  /** Of the other text, names cannot be left out. The detail of a source reads the rest from the disk. */
+  /** Of the other text, names and labels cannot be left out: filters and joins go by them. The detail of a source reads the rest from the disk. */
   function fitText(snapshot: Snapshot): Snapshot {
     return freeTextBytes + freeTextBytesOf(snapshot) <= maxTextBytes
       ? snapshot
-      : { ...snapshot, pipelineUrl: null, message: null, labels: null };
+      : { ...snapshot, pipelineUrl: null, message: null };
   }
 
   return {

@@ -23,6 +23,8 @@ export type Source = Rendered & {
   isRemoved: boolean;
 };
 
+export type Marks = Partial<Pick<Snapshot, 'lastRejectedAt' | 'doubtedAt'>>;
+
 /** All living sources, by name and in order. */
 export type SourceIndex = {
   readonly size: number;
@@ -47,8 +49,8 @@ export type SourceIndex = {
    * @param weight of its snapshot, if it is known already
    */
   put(key: string, stored: StoredSource | null, weight?: Weight): void;
-  /** Notes in memory that a report of the source was refused. */
-  reject(source: Source, at: number): void;
+  /** Notes in memory what was found out of the source beside its reports. */
+  mark(source: Source, marks: Marks): void;
   /** Adds a page of stored sources. All pages come before the first read, sorted by repo, then server. */
   load(page: readonly StoredSource[]): void;
 };
@@ -189,9 +191,9 @@ export function createSourceIndex(limits: Limits): SourceIndex {
       if (next !== null) added.push(add(key, next, weight ?? weigh(next.snapshot)));
       if (added.length >= MERGE_AFTER) merge();
     },
-    reject(source, at) {
+    mark(source, marks) {
       revision += 1;
-      source.snapshot = { ...source.snapshot, lastRejectedAt: at };
+      source.snapshot = { ...source.snapshot, ...marks };
       rendered.dropRow(source);
     },
     load(page) {

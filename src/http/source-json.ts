@@ -72,7 +72,8 @@ function toDrift(name: string, openedAt: number, closedAt: number | null, now: n
     name,
     opened_at: toIso(openedAt),
     closed_at: closedAt === null ? null : toIso(closedAt),
-    duration_seconds: ((closedAt ?? now) - openedAt) / 1000,
+    // one that was opened by a clock that was ahead has only begun
+    duration_seconds: Math.max(0, (closedAt ?? now) - openedAt) / 1000,
   };
 }
 

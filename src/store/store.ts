@@ -32,10 +32,15 @@ export type RemovalChange = {
   readonly isRewound: boolean;
 };
 
-/** Notes when a report was refused. Its outcome is never a conflict. */
-export type RejectionChange = { readonly kind: 'rejection'; readonly id: number; readonly at: number };
+/** Notes what was found out of a source beside its reports. Its outcome is never a conflict. */
+export type MarksChange = {
+  readonly kind: 'marks';
+  readonly id: number;
+  readonly lastRejectedAt: number | null;
+  readonly doubtedAt: number | null;
+};
 
-export type Change = ReportChange | RemovalChange | RejectionChange;
+export type Change = ReportChange | RemovalChange | MarksChange;
 
 /**
  * The result of one change. If it was done: the row's id and `times` for each of `advance.opened`, in order. `times` counts the drifts of that

@@ -34,6 +34,7 @@ describe('ledger', () => {
         truncatedCount: null,
         labels: null,
         lastRejectedAt: null,
+        doubtedAt: null,
         firstSeen: NOW,
         statusSince: NOW,
         receivedAt: NOW,

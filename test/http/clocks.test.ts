@@ -1,4 +1,6 @@
 import { expect } from 'chai';
+import { type Housekeeping, createHousekeeping } from '../../src/fleet/housekeeping.ts';
+import { createObservers } from '../../src/observers.ts';
 import { toIso } from '../../src/core/timestamp.ts';
 import {
   type Clock,
@@ -10,6 +12,7 @@ import {
   makeFolder,
   reportOf,
   startService,
+  until,
 } from '../fixtures.ts';
 
 const MINUTE = 60_000;
@@ -140,7 +143,82 @@ describe('clocks that were wrong', () => {
       expect((await verdicts()).history).to.equal('OUT_OF_SYNC');
     });
 
-    it('counts again when its time has come', async () => {
+    it('is shown with the drifts that it opened', async () => {
+      clock.advance(2 * DAY);
+      await report(['a'], { server: 'other' });
+      clock.set(NOW);
+      const drifts = await get<Row[]>('/drifts.json');
+      expect(drifts.map(({ name, duration_seconds: seconds }) => [name, seconds])).to.deep.equal([['a', 0]]);
+      const detail = await get<{ drifts: Row[] }>('/api/status/rsyslog/other');
+      expect(detail.drifts[0]?.duration_seconds).to.equal(0);
+    });
+
+    describe('once housekeeping has noticed it', () => {
+      const LATER = 5 * MINUTE;
+
+      function keep(): Housekeeping {
+        return createHousekeeping({
+          fleet: service.fleet,
+          store: service.store,
+          ...clock,
+          expireAfterMs: undefined,
+          historyRetentionMs: 90 * DAY,
+          ...createObservers(service.logger, service.metrics, service.events, clock.now),
+        });
+      }
+
+      it('stays STALE when its time has come, after a restart too', async () => {
+        await keep().pass();
+        for (const days of [1, 2]) {
+          clock.set(NOW + days * DAY);
+          expect(await verdicts()).to.deep.equal(STALE);
+        }
+        await until(async () => (await service.store.source('rsyslog', 'rsyslog-lab'))?.snapshot.doubtedAt !== null);
+        await restart();
+        expect(await verdicts()).to.deep.equal(STALE);
+        expect(await report([])).to.include({ result: 'unchanged', verdict: 'SYNCED' });
+        expect(await verdicts()).to.deep.equal(SYNCED);
+      });
+
+      it('is STALE in history from then on', async () => {
+        clock.set(NOW - HOUR);
+        await report([], { stale_after_seconds: 86_400 });
+        clock.set(NOW);
+        await report([], { stale_after_seconds: 86_400 });
+        clock.advance(2 * HOUR);
+        await report([], { stale_after_seconds: 86_400 });
+        clock.set(NOW + LATER);
+        await keep().pass();
+        const expected = [
+          [-HOUR, 'SYNCED', 0],
+          [LATER, 'STALE', 0],
+        ];
+        clock.advance(LATER);
+        expect(await changesOfState()).to.deep.equal([...expected, [2 * LATER, 'STALE', 0]]);
+        await report([]);
+        clock.advance(MINUTE);
+        expect(await changesOfState()).to.deep.equal([
+          ...expected,
+          [2 * LATER, 'SYNCED', 0],
+          [2 * LATER + MINUTE, 'SYNCED', 0],
+        ]);
+      });
+
+      it('counts again when it was the clock here that had been behind', async () => {
+        clock.advance(2 * DAY);
+        await report([]);
+        const keeper = keep();
+        await keeper.pass();
+        clock.set(NOW - 300 * DAY);
+        await keeper.pass();
+        expect((await verdicts()).list).to.equal('STALE');
+        clock.set(NOW + 2 * DAY + MINUTE);
+        await keeper.pass();
+        expect(await verdicts()).to.deep.equal(SYNCED);
+      });
+    });
+
+    it('that nobody has noticed counts when its time has come', async () => {
       clock.advance(2 * DAY - 5 * MINUTE - 1);
       expect((await verdicts()).list).to.equal('STALE');
       clock.advance(1);

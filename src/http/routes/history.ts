@@ -158,7 +158,9 @@ async function openDrifts(
     if (driftCountOf(source.snapshot) === 0 || now < from || !isSelected(filter, source, now)) continue;
     if (hidden !== null) isPartial = true;
     for (const { name, times, since } of files) {
-      if (since < to) newest.push({ repo, server, name, times, openedAt: since, closedAt: null });
+      // what a clock that was ahead has stored as later counts as now
+      const openedAt = Math.min(since, now);
+      if (since > now ? to >= now : since < to) newest.push({ repo, server, name, times, openedAt, closedAt: null });
     }
   }
   const { items, isCut } = newest.done();

@@ -19,6 +19,7 @@ import {
   valuesOf,
 } from '../filter.ts';
 import { type Deletion, logDeletion } from '../request-log.ts';
+import { shorten } from '../target.ts';
 import { sourceParams, unknownSource } from './source-detail.ts';
 
 /** `DELETE /api/status/{repo}/{server}` and `DELETE /api/status?…`: sources that are to be forgotten. */
@@ -65,6 +66,7 @@ export function createRemovalRoutes({ fleet, log, bootId, now }: RemovalRoutesOp
 
   return {
     async deleteOne(ctx) {
+      requireNoQuery(ctx.query);
       const { repo, server } = sourceParams(ctx);
       authorizeSource(tokenOf(ctx), 'delete', { repo, server });
       const source = fleet.find(repo, server);
@@ -125,6 +127,15 @@ function parseSelection(query: ParsedUrlQuery): {
   if (dryRun !== undefined && dryRun !== 'true' && dryRun !== 'false') throw badQuery('dry_run must be true or false');
   if (!isFiltering(filter)) throw badQuery('Name what to delete: at least one of repo, server, verdict and label.NAME');
   return { filter, filters, isDryRun: dryRun === 'true' };
+}
+
+/** The path says all: what is asked beside it would not be heeded. */
+function requireNoQuery(query: ParsedUrlQuery): void {
+  const names = Object.keys(query).filter((name) => !name.startsWith('_'));
+  if (names.length === 0) return;
+  throw badQuery(
+    `${shorten(names.join(', '))}: not known here. The path names the one source to delete; filters and dry_run are for DELETE /api/status?…`,
+  );
 }
 
 /** A variable that was not set must not delete more. */

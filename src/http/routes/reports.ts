@@ -23,6 +23,8 @@ import { type Receipt, toReceipt } from '../source-json.ts';
 const MAX_REFUSED_EVENTS = 100;
 /** In one array. */
 const MAX_REPORTS = 1000;
+/** Of an array that is refused as a whole, so many sources are noted. */
+const MAX_NOTED = 10_000;
 /** Parsed in one go. */
 const REPORTS_AT_ONCE = 20;
 
@@ -105,7 +107,11 @@ export function createReportRoutes(options: ReportRoutesOptions): ReportRoutes {
 
   /** Judges each on its own, in order; those that are accepted share commits. */
   async function postList(ctx: Context, items: readonly unknown[], bytes: number): Promise<void> {
-    if (items.length === 0 || items.length > MAX_REPORTS) throw wrongLength(items.length);
+    if (items.length === 0 || items.length > MAX_REPORTS) {
+      const refusal = wrongLength(items.length);
+      for (const item of items.slice(0, MAX_NOTED)) noteRefusal(ctx, sourceOf(item), refusal);
+      throw refusal;
+    }
     // only in a large list one of them can be too large
     const mayBeTooLarge = bytes > maxBodyBytes;
     const outcomes: Promise<ListOutcome>[] = [];

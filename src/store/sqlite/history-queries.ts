@@ -18,6 +18,7 @@ export type LifeRow = [
   receivedAt: number,
   staleAt: number,
   unknownSince: number | null,
+  doubtedAt: number | null,
   lastCheck: string,
   files: string,
 ];
@@ -44,7 +45,7 @@ export type HistoryQueries = {
 
 const DRIFT_COLUMNS = 'repo, server, name, times, opened_at, closed_at';
 const LIFE_COLUMNS =
-  'id, repo, server, first_seen, removed_at, received_at, stale_at, unknown_since, last_check, files';
+  'id, repo, server, first_seen, removed_at, received_at, stale_at, unknown_since, doubted_at, last_check, files';
 /** Rows read before a query can be interrupted. */
 export const ROWS_AT_ONCE = 200;
 /** Drifts of one source that a query reads. Beyond it the query is refused: its memory would have no bound. */
@@ -126,7 +127,7 @@ export function openHistoryQueries(file: string): HistoryQueries {
     },
 
     *readLife(
-      [id, repo, server, firstSeen, removedAt, receivedAt, staleAt, unknownSince, lastCheck, files],
+      [id, repo, server, firstSeen, removedAt, receivedAt, staleAt, unknownSince, doubtedAt, lastCheck, files],
       from,
       to,
       now,
@@ -142,7 +143,7 @@ export function openHistoryQueries(file: string): HistoryQueries {
       const outages = intervalsOf('outages', id, from, to);
       // a removal has closed and stored the last lapse; that of a living source follows from its stale_at
       const currentLapse: Interval[] =
-        removedAt === null ? [[lapsedFrom(staleAt, receivedAt, lastCheck, now), null]] : [];
+        removedAt === null ? [[lapsedFrom(staleAt, receivedAt, doubtedAt, lastCheck, now), null]] : [];
       const currentOutage: Interval[] =
         removedAt === null && unknownSince !== null ? [[Math.min(unknownSince, now), null]] : [];
       const lived: Interval = [Math.min(firstSeen, now), removedAt === null ? null : Math.min(removedAt, now)];
@@ -159,7 +160,14 @@ export function openHistoryQueries(file: string): HistoryQueries {
 }
 
 /** Since when the living source is STALE, or from when on it will be. */
-function lapsedFrom(staleAt: number, receivedAt: number, lastCheck: string, now: number): number {
+function lapsedFrom(
+  staleAt: number,
+  receivedAt: number,
+  doubtedAt: number | null,
+  lastCheck: string,
+  now: number,
+): number {
+  if (doubtedAt !== null) return Math.min(doubtedAt, now);
   const isAhead = receivedAt > now && parseTimestamp(lastCheck) > now + MAX_AHEAD_MS;
   return isAhead ? now : Math.max(staleAt, receivedAt);
 }

@@ -80,6 +80,8 @@ export const MIGRATIONS = [
   ALTER TABLE sources ADD COLUMN message TEXT;
   ALTER TABLE sources ADD COLUMN truncated_count INTEGER;
   ALTER TABLE sources ADD COLUMN labels TEXT;
+  -- When last_check was found to lie ahead of the clock; null once a report is accepted.
+  ALTER TABLE sources ADD COLUMN doubted_at INTEGER;
 
   -- Times in which the check of a source could not tell that are over. The one that it is in now follows from its unknown_since.
   CREATE TABLE outages (

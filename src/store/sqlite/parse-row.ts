@@ -29,6 +29,7 @@ export function toStoredSource(row: SourceRow, parse: (lastCheck: string) => num
     receivedAt,
     staleAt,
     lastRejectedAt,
+    doubtedAt,
     told,
     unknownSince,
     message,
@@ -59,6 +60,7 @@ export function toStoredSource(row: SourceRow, parse: (lastCheck: string) => num
     receivedAt,
     staleAt,
     lastRejectedAt,
+    doubtedAt,
   };
   return { id, snapshot };
 }
@@ -113,13 +115,16 @@ type RowEnd = [
 
 /** Looks at what is not JSON. */
 function checkRow(row: SourceRow, lastCheckMs: number): void {
-  const [, repo, server, version, status, , , , , firstSeen, statusSince, receivedAt, staleAt, rejectedAt] = row;
+  const [, repo, server, version, status, , , , , firstSeen, statusSince, receivedAt, staleAt, rejectedAt, doubtedAt] =
+    row;
   const [told, unknownSince, , truncatedCount, , files] = row.slice(-6) as RowEnd;
   const isWhole =
     isWithin(version, 1, Number.MAX_SAFE_INTEGER) &&
-    [firstSeen, statusSince, receivedAt, staleAt, rejectedAt ?? 0, unknownSince ?? 0].every((time) =>
+    [firstSeen, statusSince, receivedAt, rejectedAt ?? 0, doubtedAt ?? 0, unknownSince ?? 0].every((time) =>
       isWithin(time, 0, MAX_TIME),
     ) &&
+    // a check may be told to have been at any time that has a date
+    isWithin(staleAt, -MAX_TIME, MAX_TIME) &&
     isWithin(staleAt - lastCheckMs, 1, MAX_STALE_AFTER_MS) &&
     isWithin(truncatedCount ?? 0, 0, Number.MAX_SAFE_INTEGER) &&
     (told === 1 || (unknownSince !== null && status === 'SYNCED')) &&

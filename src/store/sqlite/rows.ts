@@ -44,11 +44,11 @@ export type RemovalTuple = [
   isRewound: boolean,
 ];
 
-export type RejectionTuple = [id: number, at: number];
+export type MarksTuple = [id: number, lastRejectedAt: number | null, doubtedAt: number | null];
 
 /** The columns of {@link SourceRow}, in the same order. */
 export const SOURCE_COLUMNS = `id, repo, server, version, sync_status, last_check, commit_id, pipeline_url, reported_by,
-  first_seen, status_since, received_at, stale_at, last_rejected_at, told, unknown_since, message, truncated_count, labels, files`;
+  first_seen, status_since, received_at, stale_at, last_rejected_at, doubted_at, told, unknown_since, message, truncated_count, labels, files`;
 
 export type SourceRow = [
   id: number,
@@ -65,6 +65,7 @@ export type SourceRow = [
   receivedAt: number,
   staleAt: number,
   lastRejectedAt: number | null,
+  doubtedAt: number | null,
   told: number,
   unknownSince: number | null,
   message: string | null,

@@ -8,7 +8,7 @@ import { makePrivate } from './private.ts';
 import type { StateChange } from '../../core/history.ts';
 import type { DriftRow } from './history-queries.ts';
 import type { ChangeRow, Page, ReaderOperations } from './reader.ts';
-import type { FileTuple, OutcomeTuple, RejectionTuple, RemovalTuple, ReportTuple } from './rows.ts';
+import type { FileTuple, OutcomeTuple, MarksTuple, RemovalTuple, ReportTuple } from './rows.ts';
 import { parseCounts, parseDiffs, toStoredSource } from './parse-row.ts';
 import type { WriterOperations } from './writer.ts';
 import type {
@@ -161,9 +161,9 @@ async function startWriter(file: string) {
   }
 }
 
-function toTuple(change: Change): ReportTuple | RemovalTuple | RejectionTuple {
+function toTuple(change: Change): ReportTuple | RemovalTuple | MarksTuple {
   if (change.kind === 'report') return reportTuple(change);
-  return change.kind === 'removal' ? removalTuple(change) : [change.id, change.at];
+  return change.kind === 'removal' ? removalTuple(change) : [change.id, change.lastRejectedAt, change.doubtedAt];
 }
 
 function reportTuple({ expected, advance, diffs }: ReportChange): ReportTuple {

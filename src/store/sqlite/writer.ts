@@ -11,7 +11,7 @@ import {
   SOURCE_COLUMNS,
   type FileTuple,
   type OutcomeTuple,
-  type RejectionTuple,
+  type MarksTuple,
   type RemovalTuple,
   type ReportEnd,
   type ReportTuple,
@@ -44,16 +44,21 @@ const insertSource =
   commit_id, pipeline_url, reported_by, status_since, received_at, stale_at, diffs, first_seen, files, repo, server)
   VALUES (1, coalesce(?1, 'SYNCED'), ?1 IS NOT NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING`);
 const [updateSource, updateSourceAndFiles] = ['', ', files = ?'].map((files) =>
-  prepare(`UPDATE sources SET version = version + 1, last_rejected_at = NULL, sync_status = coalesce(?1, sync_status), told = ?1 IS NOT NULL,
+  prepare(`UPDATE sources SET version = version + 1, last_rejected_at = NULL, doubted_at = NULL, sync_status = coalesce(?1, sync_status), told = ?1 IS NOT NULL,
     unknown_since = ?2, message = ?, truncated_count = ?, labels = ?, last_check = ?, commit_id = ?, pipeline_url = ?, reported_by = ?,
     status_since = ?, received_at = ?, stale_at = ?, diffs = iif(?2 IS NULL, ?, diffs)${files} WHERE id = ? AND version = ? AND removed_at IS NULL`),
 ) as [StatementSync, StatementSync];
 const removeSource = prepare(`UPDATE sources SET removed_at = ?, files = '[]', diffs = NULL, message = NULL
   WHERE id = ? AND version = ? AND removed_at IS NULL`);
-const noteRejection = prepare('UPDATE sources SET last_rejected_at = ? WHERE id = ? AND removed_at IS NULL');
+const writeMarks = prepare(
+  'UPDATE sources SET last_rejected_at = ?, doubted_at = ? WHERE id = ? AND removed_at IS NULL',
+);
 const insertDrift = prepare('INSERT INTO drifts (source_id, name, times, opened_at, closed_at) VALUES (?, ?, ?, ?, ?)');
-const insertLapse = prepare('INSERT INTO lapses (source_id, began_at, ended_at) VALUES (?, ?, ?)');
-const insertOutage = prepare('INSERT INTO outages (source_id, began_at, ended_at) VALUES (?, ?, ?)');
+// after a clock was set, one may begin where another did
+const [insertLapse, insertOutage] = ['lapses', 'outages'].map((table) =>
+  prepare(`INSERT INTO ${table} (source_id, began_at, ended_at) VALUES (?, ?, ?)
+    ON CONFLICT DO UPDATE SET ended_at = max(ended_at, excluded.ended_at)`),
+) as [StatementSync, StatementSync];
 const rewindHistory = [
   prepare('UPDATE sources SET first_seen = min(first_seen, :at) WHERE id = :id'),
   prepare(
@@ -172,16 +177,16 @@ function commitTransaction(): void {
   }
 }
 
-type ChangeTuple = ReportTuple | RemovalTuple | RejectionTuple;
+type ChangeTuple = ReportTuple | RemovalTuple | MarksTuple;
 
 /** They are told apart by their lengths. */
 function apply(change: ChangeTuple): OutcomeTuple {
   if (change.length === 7) return remove(change);
-  return change.length === 2 ? reject(change) : report(change);
+  return change.length === 3 ? mark(change) : report(change);
 }
 
-function reject([id, at]: RejectionTuple): OutcomeTuple {
-  noteRejection.run(at, id);
+function mark([id, lastRejectedAt, doubtedAt]: MarksTuple): OutcomeTuple {
+  writeMarks.run(lastRejectedAt, doubtedAt, id);
   return [id, null];
 }
 

@@ -148,6 +148,15 @@ describe('a query', () => {
       });
     }
 
+    it('of one source has no query: none of it would be heeded', async () => {
+      const before = service.fleet.size;
+      for (const query of ['dry_run=true', 'server=h2', 'verdict=STALE']) {
+        const response = await service.request(`/api/status/acme/h1?${query}`, { method: 'DELETE' });
+        expect(response.status).to.equal(400);
+      }
+      expect(service.fleet.size).to.equal(before);
+    });
+
     for (const [query, deleted] of [
       ['repo=*&server=h1', 2],
       ['repo={acme,rsyslog}&server=(h1|h2)', 4],

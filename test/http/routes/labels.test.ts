@@ -94,6 +94,17 @@ describe('labels', () => {
     });
   }
 
+  it('are there in full where more is stored than memory may hold', async () => {
+    const long = Object.fromEntries(Array.from({ length: 6 }, (_, i) => [`l${i}`, 'x'.repeat(200)]));
+    for (let i = 0; i < 20; i += 1) await post({ ...long, team: 'web' }, { server: `s${i}` });
+    await service.stop();
+    service = await startService({ dataDir: folder.path, clock, maxOpenDrifts: 100 });
+    expect(await (await service.request('/summary.json?label.team=web')).json()).to.include({ sources: 20 });
+    await post(undefined, { server: 's19' });
+    const detail = await (await service.request('/api/status/rsyslog/s19')).json();
+    expect(detail).to.deep.include({ labels: { ...long, team: 'web' } });
+  });
+
   it('count towards the text in memory', async () => {
     await post({});
     const before = service.fleet.usage.textBytes;

@@ -50,7 +50,7 @@ describe('metrics', () => {
       const sourceIndex = sourceIndexOf([source]);
       const name = `gitops_last_rejected_timestamp_seconds${labels}`;
       expect((await scrape(sourceIndex)).has(name)).to.equal(false);
-      for (const each of sourceIndex.list()) sourceIndex.reject(each, 1_776_767_535_000);
+      for (const each of sourceIndex.list()) sourceIndex.mark(each, { lastRejectedAt: 1_776_767_535_000 });
       expect((await scrape(sourceIndex)).get(name)).to.equal('1776767535');
     });
 

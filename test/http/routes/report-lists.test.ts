@@ -188,6 +188,20 @@ describe('an array of reports', () => {
       expect(marks).to.deep.equal([false, true]);
     });
 
+    it('marks a source of which a report is refused behind one that is accepted', async () => {
+      await post([of('a'), of('b')]);
+      await post([of('a', ['x']), of('a', [], { drift_count: 7 }), of('b', [], { drift_count: 7 }), of('b', ['x'])]);
+      const marks = service.fleet.list().map(({ snapshot }) => snapshot.lastRejectedAt !== null);
+      expect(marks).to.deep.equal([true, false]);
+    });
+
+    it('marks all sources of an array that is too long', async () => {
+      await post([of('a'), of('b'), of('c')]);
+      await post([of('a'), of('b'), ...Array.from({ length: 999 }, () => 0)]);
+      const marks = service.fleet.list().map(({ snapshot }) => snapshot.lastRejectedAt !== null);
+      expect(marks).to.deep.equal([true, true, false]);
+    });
+
     it('meets a limit report by report', async () => {
       await service.stop();
       await start({ maxSources: 2 });

@@ -179,6 +179,16 @@ describe('a check that could not tell', () => {
     expect(await post('unknown', declaration)).to.include({ result: 'superseded', verdict: 'SYNCED' });
   });
 
+  for (const last_check of ['1970-01-01T00:00:00+01:00', '1969-12-31T23:00:00Z', '0100-01-01T00:00:00Z']) {
+    it(`may have been at ${last_check}, also after a restart`, async () => {
+      expect(await post('unknown', { last_check })).to.include({ result: 'created', verdict: 'STALE' });
+      await restart();
+      expect(await row()).to.include({ verdict: 'STALE', last_check });
+      expect((await service.request('/api/status/rsyslog/rsyslog-lab')).status).to.equal(200);
+      expect(await (await service.request('/history.json')).json()).to.not.deep.equal([]);
+    });
+  }
+
   it('ends with the removal of its source', async () => {
     await post([]);
     clock.advance(MINUTE);
