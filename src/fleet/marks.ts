@@ -36,18 +36,28 @@ const NOTE_MS = 1000;
 export function createMarkKeeper({ sourceIndex, queue, health, now, monotonic }: MarkKeeperOptions): MarkKeeper {
   /** Their marks wait to be written: each source at most once. */
   const waiting = new Set<Source>();
+  /** Of those that wait, which have another mark since: what is being written may be the one before. */
+  const changed = new Set<Source>();
   /** By this process: of those before, nobody knows how their clock went. */
   let doubted = new Set<Source>();
 
   function mark(source: Source, marks: Marks): void {
     sourceIndex.mark(source, marks);
-    if (waiting.has(source) || health.failure !== undefined) return;
+    if (waiting.has(source)) changed.add(source);
+    else write(source);
+  }
+
+  function write(source: Source): void {
+    if (health.failure !== undefined) return;
     waiting.add(source);
     void queue
       .add({ marked: source }, source.key, 0)
       // it stays in memory; that the disk failed is told elsewhere
       .catch(() => {})
-      .finally(() => waiting.delete(source));
+      .finally(() => {
+        waiting.delete(source);
+        if (changed.delete(source) && !source.isRemoved) write(source);
+      });
   }
 
   return {

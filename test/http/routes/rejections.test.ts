@@ -149,6 +149,20 @@ describe('a report that was refused', () => {
     expect(await rejectedAt()).to.equal(toIso(NOW + 1000));
   });
 
+  it('while the one before is being written is written, too', async () => {
+    disk.hang();
+    const calls = disk.calls.length;
+    await refuse();
+    await until(() => disk.calls.length > calls);
+    clock.advance(2000);
+    await refuse();
+    disk.heal();
+    await until(
+      async () => (await service.store.source('rsyslog', 'rsyslog-lab'))?.snapshot.lastRejectedAt === NOW + 2000,
+    );
+    expect(await rejectedAt()).to.equal(toIso(NOW + 2000));
+  });
+
   it('while one is being stored is shown: it came later', async () => {
     disk.hang();
     const calls = disk.calls.length;
