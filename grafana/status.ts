@@ -74,6 +74,7 @@ function headline(): stat.PanelBuilder {
   const columns: Column[] = [
     { selector: 'sources', text: 'Sources', type: 'number' },
     { selector: 'out_of_sync', text: 'Out of sync', type: 'number' },
+    { selector: 'unknown', text: 'Could not tell', type: 'number' },
     { selector: 'stale', text: 'Stale', type: 'number' },
     { selector: 'drift_count', text: 'Drifted files', type: 'number' },
     { selector: 'oldest_drift_since', text: 'Oldest drift', type: 'timestamp' },
@@ -81,7 +82,7 @@ function headline(): stat.PanelBuilder {
   return new stat.PanelBuilder()
     .title('Now')
     .description(
-      'A source is one server compared with one repo. Stale: no check within its time, so nothing is known about it.',
+      'A source is one server compared with one repo. Could not tell: its newest check ran and could not tell. Stale: no check within its time, so nothing is known about it.',
     )
     .datasource(infinitySource)
     .gridPos({ x: 0, y: 0, w: 24, h: 4 })
@@ -95,6 +96,7 @@ function headline(): stat.PanelBuilder {
     .unit('none')
     .thresholds(steps({ value: null, color: 'green' }, { value: 1, color: 'red' }))
     .overrideByName('Sources', [{ id: 'color', value: { mode: 'fixed', fixedColor: 'blue' } }])
+    .overrideByName('Could not tell', [threshold({ value: null, color: 'green' }, { value: 1, color: 'purple' })])
     .overrideByName('Stale', [threshold({ value: null, color: 'green' }, { value: 1, color: 'orange' })])
     .overrideByName('Oldest drift', [
       { id: 'unit', value: 'dateTimeFromNow' },
@@ -128,7 +130,7 @@ function sources(): table.PanelBuilder {
     .noValue('No source has reported yet')
     .overrideByRegexp('.*', [{ id: 'noValue', value: '–' }])
     .overrideByName('Status', [
-      { id: 'mappings', value: [verdicts('SYNCED', 'OUT_OF_SYNC', 'STALE')] },
+      { id: 'mappings', value: [verdicts('SYNCED', 'OUT_OF_SYNC', 'STALE', 'UNKNOWN')] },
       { id: 'custom.cellOptions', value: { type: 'color-background', mode: 'basic' } },
       { id: 'custom.width', value: 120 },
     ])
@@ -196,20 +198,21 @@ function timeline(): statetimeline.PanelBuilder {
     .displayName('${__field.labels.Source}')
     .unit('none')
     .noValue('No source in this range')
-    .mappings([verdicts('0', '1', '2')])
+    .mappings([verdicts('0', '1', '2', '3')])
     .mergeValues(true)
     .fillOpacity(80)
     .lineWidth(0)
     .perPage(30);
 }
 
-function verdicts(synced: string, outOfSync: string, stale: string): dashboard.ValueMapping {
+function verdicts(synced: string, outOfSync: string, stale: string, unknown: string): dashboard.ValueMapping {
   return {
     type: dashboard.MappingType.ValueToText,
     options: {
       [synced]: { text: 'In sync', color: 'green', index: 0 },
       [outOfSync]: { text: 'Out of sync', color: 'red', index: 1 },
       [stale]: { text: 'Stale', color: 'orange', index: 2 },
+      [unknown]: { text: 'Could not tell', color: 'purple', index: 3 },
     },
   };
 }

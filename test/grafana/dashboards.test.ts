@@ -1,6 +1,7 @@
 import { readFileSync, readdirSync } from 'node:fs';
 import { expect } from 'chai';
 import { parse } from 'yaml';
+import { VERDICTS } from '../../src/core/ledger.ts';
 import { renderDashboards } from '../../grafana/generate.ts';
 
 const folder = 'grafana/dashboards';
@@ -9,6 +10,12 @@ describe('dashboards', () => {
   it('are what npm run generate writes', () => {
     const committed = readdirSync(folder).map((name) => [name, readFileSync(`${folder}/${name}`, 'utf8')] as const);
     expect(new Map(committed)).to.deep.equal(renderDashboards());
+  });
+
+  it('of the sources name and colour each verdict and each state that there is', () => {
+    const text = readFileSync(`${folder}/gitops-status.json`, 'utf8').replace(/\s/g, '');
+    for (const value of [...VERDICTS, ...VERDICTS.keys()])
+      expect(text).to.match(new RegExp(`"${value}":\\{"[^}]*"color"`));
   });
 
   for (const name of readdirSync(folder)) {
