@@ -1,10 +1,8 @@
 import { existsSync } from 'node:fs';
 import { open, realpath, rename, rm, stat } from 'node:fs/promises';
-import { basename, dirname, join, resolve } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import { backup, DatabaseSync } from 'node:sqlite';
-import { parseArgs } from 'node:util';
-import { parseConfig } from '../config.ts';
-import { ConfigError } from '../core/config-error.ts';
+import { runFileCommand } from './file-command.ts';
 
 const USAGE =
   'usage: npm run backup -- FILE   (makes FILE a copy of the database in DATA_DIR; the service may be running)';
@@ -14,28 +12,16 @@ const OWN_FILES =
 /** Pages copied at a time: all. In between, a write by the service would make SQLite begin again, under load for ever. */
 const ALL_PAGES = 0x7fff_ffff;
 
-if (import.meta.main) await main();
-
-async function main(): Promise<void> {
-  try {
-    const { positionals, values } = parseArgs({
-      allowPositionals: true,
-      options: { help: { type: 'boolean', short: 'h' } },
-    });
-    const [file] = positionals;
-    if (values.help) {
-      process.stdout.write(`${USAGE}\n`);
-      return;
-    }
-    if (file === undefined || positionals.length > 1) exit(2, USAGE);
-    const { sources, bytes } = await backUp(parseConfig(process.env).dataDir, resolve(file));
-    process.stdout.write(`${resolve(file)}: ${sources} sources, ${bytes} bytes\n`);
-  } catch (error) {
-    if (error instanceof ConfigError) exit(2, error.problems.join('\n'));
-    if ((error as { code?: string }).code?.startsWith('ERR_PARSE_ARGS'))
-      exit(2, `${(error as Error).message}\n${USAGE}`);
-    exit(1, `no backup was made: ${(error as Error).message}`);
-  }
+if (import.meta.main) {
+  await runFileCommand({
+    name: 'backup',
+    usage: USAGE,
+    failed: 'no backup was made',
+    async run(dataDir, file) {
+      const { sources, bytes } = await backUp(dataDir, file);
+      return [`${file}: ${sources} sources, ${bytes} bytes`];
+    },
+  });
 }
 
 /**
@@ -108,9 +94,4 @@ async function sync(file: string): Promise<number> {
   } finally {
     await handle.close();
   }
-}
-
-function exit(code: number, message: string): never {
-  process.stderr.write(`gitops-status-server backup: ${message}\n`);
-  process.exit(code);
 }

@@ -1,17 +1,18 @@
-import { type Snapshot, openDriftsOf } from '../core/ledger.ts';
+import type { Snapshot } from '../core/ledger.ts';
 import type { ReconcileHistograms } from '../core/reconcile-histogram.ts';
 import { Refusal } from '../core/refusal.ts';
 import type { Report } from '../core/report.ts';
-import { type Outcome, type Store, StoreError, type StoredSource } from '../store/store.ts';
+import { type Outcome, type Store, StoreError } from '../store/store.ts';
 import { type Accepted, type BatchContext, type Work, type WritingStep, planBatch, settleBatch } from './batch.ts';
 import type { Reporter } from './admission.ts';
 import type { FileSpread } from './file-spread.ts';
 import { type Queue, type Task, createQueue, storeUnavailable } from './queue.ts';
 import { type MarkKeeper, createMarkKeeper } from './marks.ts';
 import type { RenderedTexts } from './rendered-text.ts';
-import { type Source, type SourceIndex, createSourceIndex, keyOf } from './source-index.ts';
+import { type Source, createSourceIndex, keyOf } from './source-index.ts';
 import type { Limits, Usage } from './usage.ts';
 import { type Turns, createTurns } from './turns.ts';
+import { readWhole } from './whole-batch.ts';
 import { type WriteFailure, type WriteHealth, createWriteHealth } from './write-health.ts';
 
 export type Fleet = MarkKeeper & {
@@ -77,8 +78,6 @@ export type FleetOptions = {
   readonly onRemoved: (snapshot: Snapshot, at: number) => void;
 };
 
-/** Open drifts read from the disk for one batch, at most, unless a single source has more. */
-const MAX_DRIFTS_READ = 50_000;
 /** In the queue at a time, however many sources are to be forgotten: reports wait for no more of them. */
 const MAX_REMOVALS_QUEUED = 500;
 
@@ -201,52 +200,6 @@ function notStored(error: unknown): Refusal {
   return error instanceof StoreError && error.mayBeStored
     ? storeUnavailable('The disk failed while this was being stored: it may still be stored', 'unknown', error)
     : storeUnavailable('This could not be stored', false, error);
-}
-
-/** A batch whose sources are all known in full: those that are not whole in memory as they are on disk, by their keys. */
-type WholeBatch = {
-  readonly tasks: Tasks;
-  readonly whole: ReadonlyMap<string, StoredSource>;
-  /** For the next batch: there was no room for their sources. */
-  readonly later: Tasks;
-};
-
-/** Reads from the disk what a batch needs and memory has not. Nearly always that is nothing. */
-async function readWhole(batch: Tasks, sourceIndex: SourceIndex, store: Store): Promise<WholeBatch> {
-  if (sourceIndex.partial === 0) return { tasks: batch, whole: new Map(), later: [] };
-  const tasks: Task<Work, Accepted>[] = [];
-  const later: Task<Work, Accepted>[] = [];
-  const whole = new Map<string, StoredSource>();
-  let drifts = 0;
-  for (const task of batch) {
-    const snapshot = sourceIndex.find(task.key)?.snapshot;
-    if (snapshot === undefined || snapshot.hidden === null) {
-      tasks.push(task);
-    } else if (drifts > 0 && drifts + openDriftsOf(snapshot) > MAX_DRIFTS_READ) {
-      later.push(task);
-    } else {
-      drifts += openDriftsOf(snapshot);
-      if (await readSource(task, snapshot, whole, store)) tasks.push(task);
-    }
-  }
-  return { tasks, whole, later };
-}
-
-/** Returns whether it could be read; where it could not, the task is answered. */
-async function readSource(
-  task: Task<Work, Accepted>,
-  { repo, server }: Snapshot,
-  whole: Map<string, StoredSource>,
-  store: Store,
-): Promise<boolean> {
-  try {
-    const stored = await store.source(repo, server);
-    if (stored !== null) whole.set(task.key, stored);
-    return true;
-  } catch (error) {
-    task.reject(storeUnavailable('It could not be compared with what is stored, and was not stored', false, error));
-    return false;
-  }
 }
 
 /** Queues a removal for each source. Those that are gone by then do not count. */
